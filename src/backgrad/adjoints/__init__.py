@@ -1,0 +1,1 @@
+"""Adjoints: how gradients go back through training."""

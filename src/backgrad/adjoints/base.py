@@ -1,0 +1,107 @@
+"""What an adjoint is, and which one to use.
+
+An adjoint says how a cotangent ∂L/∂w_T goes back through training to whatever training was given. All of them
+run the same forward pass (`Reversible` runs it in fixed point); they differ in what they keep and assume.
+With F the cost of one gradient, m parameters, T steps and S bytes a state:
+
+| adjoint | exact | for | assumes | time | memory |
+|---|---|---|---|---|---|
+| `Checkpointed` (stored) | yes | any `Descent`, optax too | nothing | T forward + about 2 T backward | T·S |
+| `Checkpointed` (segments) | yes | any `Descent`, optax too | nothing | one more forward pass | about 2√T·S |
+| `BackGradient` | no | (S)GD, fixed step | η small, T short: read its drift | T forward + about 2.5 T backward | S |
+| `Reversible` | yes, of its fixed-point pass | SGD with momentum | float64 on | one more gradient a step | S + T·log₂(1/γ) bits a parameter |
+| `Implicit` | at a stationary point | `Converged`, or `Descent` run that far | ∇²𝓛 regular, ∇𝓛(w) ≈ 0 | one linear solve | dense m², else a few m |
+"""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ..errors import UnsupportedError
+from ..schedules import Converged, Descent, DescentState, Schedule
+from ..types import Params
+
+
+class Field(eqx.Module):
+    """The vector field that training follows: the gradient of the training loss, and all it depends on.
+
+    Its arrays (rows, weights, hyperparameters) are what `train` can be differentiated with respect to.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, params: Params, t: Any) -> Params:
+        """Return the gradient at `params` on the rows of step t; on all rows where t is None."""
+
+
+class Problem(eqx.Module):
+    """One training run as a differentiable function of its arrays.
+
+    Args:
+        field: the gradient of the training loss.
+        schedule: the steps to take along it.
+        probe: a scalar 0 that training ignores; `BackGradient` returns its drift as the probe's cotangent.
+    """
+
+    field: Field
+    schedule: Schedule
+    probe: Float[Array, ""]
+
+    def descent(self) -> Descent:
+        """Return the schedule, known to be a `Descent` since the adjoint accepted it."""
+        if not isinstance(self.schedule, Descent):
+            raise UnsupportedError(f"this adjoint needs a Descent schedule; got {type(self.schedule).__name__}.")
+        return self.schedule
+
+    def step(self, state: DescentState, t) -> DescentState:
+        """Take step t of a `Descent` schedule."""
+        return self.descent().step(state, self.field(state.params, t))
+
+
+class Adjoint(eqx.Module):
+    """How cotangents go back through `train`. Subclasses are frozen settings without state."""
+
+    needs_float64: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def check(self, schedule: Schedule) -> None:
+        """Raise `UnsupportedError`, naming an adjoint that serves, where this one cannot go back through `schedule`."""
+
+    @abc.abstractmethod
+    def solve(self, problem: Problem, params: Params) -> Params:
+        """Train from `params`, and return the trained parameters, differentiable by this adjoint."""
+
+
+def refuse_converged(adjoint: Adjoint, schedule: Schedule) -> Descent:
+    """Return the schedule as a `Descent`; raise for `Converged`, which has no steps to go back through."""
+    if isinstance(schedule, Converged):
+        raise UnsupportedError(
+            f"{type(adjoint).__name__} goes back through descent steps, but the schedule is Converged, "
+            "which has none to keep: use Implicit()."
+        )
+    return schedule
+
+
+def steps_of(descent: Descent) -> Array:
+    """Return 0..T−1, typed so that 64-bit mode does not promote 32-bit states."""
+    return jnp.arange(descent.steps, dtype=jnp.int32)
+
+
+def zeros_for(cotangent: PyTree, like: PyTree) -> PyTree:
+    """Fill a cotangent's missing leaves with zeros shaped like the inexact arrays of `like`."""
+    zeros = jax.tree.map(jnp.zeros_like, eqx.filter(like, eqx.is_inexact_array))
+    return eqx.combine(cotangent, zeros)
+
+
+def tree_norm(tree: PyTree) -> Float[Array, ""]:
+    """Return the Euclidean norm over all inexact arrays of a tree."""
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf).real for leaf in leaves))  # pyright: ignore[reportArgumentType]
+
+
+def tree_add(a: PyTree, b: PyTree) -> PyTree:
+    """Return a + b, leaf by leaf."""
+    return jax.tree.map(jnp.add, a, b)

@@ -1,0 +1,1 @@
+"""Learners: models as functions of parameters and rows."""

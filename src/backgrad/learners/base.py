@@ -1,0 +1,107 @@
+r"""What a learner is: parameters, scores and a loss.
+
+A learner's training loss on rows (x_i, y_i) of weight ω_i is
+
+    𝓛(w) = Σ_i ω_i ℓ(y_i, s(w, x_i)) / Σ_i ω_i + λ/2 ‖w‖²      (biases unpenalised).
+
+Anything with `init(key)`, `scores(params, x)` and `loss(params, samples)` is a learner: `train` asks for no
+more. `Learner` adds what its subclasses share.
+"""
+
+import abc
+from typing import Any, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..types import Params, Samples
+
+
+@runtime_checkable
+class LearnerLike(Protocol):
+    """The three methods by which users bring a model of their own (an `equinox.Module`, best)."""
+
+    def init(self, key: PRNGKeyArray) -> Params:
+        """Return initial parameters."""
+        ...
+
+    def scores(self, params: Params, x: Float[Array, "n d"]) -> Float[Array, "..."]:
+        """Return decision scores: (n,) of a binary learner, positive for class 1, or (n, k)."""
+        ...
+
+    def loss(self, params: Params, samples: Samples) -> Float[Array, ""]:
+        """Return the weighted mean loss plus regularisation."""
+        ...
+
+
+class Learner(eqx.Module):
+    """Settings of a learner; `row_losses` and `penalised` are all that a subclass adds to init and scores."""
+
+    @property
+    @abc.abstractmethod
+    def n_outputs(self) -> int:
+        """The columns of the soft labels this learner trains on."""
+
+    @abc.abstractmethod
+    def init(self, key: PRNGKeyArray) -> Params:
+        """Return initial parameters."""
+
+    @abc.abstractmethod
+    def scores(self, params: Params, x: Float[Array, "n d"]) -> Float[Array, "..."]:
+        """Return decision scores: (n,) of a binary learner, positive for class 1, or (n, k)."""
+
+    @abc.abstractmethod
+    def row_losses(self, scores: Float[Array, "..."], y: Float[Array, "n k"]) -> Float[Array, "n"]:
+        """Return ℓ of every row."""
+
+    @abc.abstractmethod
+    def penalised(self, params: Params) -> Any:
+        """Return the parameters that the L2 term counts: all but the biases."""
+
+    @property
+    @abc.abstractmethod
+    def strength(self) -> Any:
+        """λ, the L2 strength."""
+
+    def loss(self, params: Params, samples: Samples) -> Float[Array, ""]:
+        """Return the weighted mean loss plus regularisation."""
+        return self.loss_over(params, (samples,))
+
+    def loss_over(self, params: Params, blocks: tuple[Samples, ...]) -> Float[Array, ""]:
+        """Return the loss of all rows of several blocks together, without copying them into one."""
+        total, weight = 0.0, 0.0
+        for block in blocks:
+            total += jnp.sum(block.weight * self.row_losses(self.scores(params, block.x), block.y))
+            weight += jnp.sum(block.weight)
+        return total / weight + self.regularisation(params)
+
+    def regularisation(self, params: Params) -> Any:
+        """Return λ/2 ‖w‖²."""
+        if isinstance(self.strength, int | float) and self.strength == 0:
+            return 0.0  # nothing to compute, nor to differentiate
+        squares = [jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(self.penalised(params))]
+        return 0.5 * jnp.asarray(self.strength, squares[0].dtype) * sum(squares)
+
+
+@jax.custom_jvp
+def softplus(z):
+    """Return log(1 + eᶻ), with a derivative that costs one sigmoid."""
+    return jnp.logaddexp(z, 0.0)
+
+
+@softplus.defjvp
+def _softplus_jvp(primals, tangents):
+    (z,), (dz,) = primals, tangents
+    return softplus(z), jax.nn.sigmoid(z) * dz
+
+
+def signed(y: Float[Array, "n 2"]) -> Float[Array, "n"]:
+    """Return labels as −1 … +1 from soft labels of two classes."""
+    return y[:, 1] - y[:, 0]
+
+
+def cross_entropy(scores: Float[Array, "n k"], y: Float[Array, "n k"]) -> Float[Array, "n"]:
+    """Return −Σ_c y_c log softmax(s)_c of every row."""
+    return jnp.sum(y, axis=1) * jax.nn.logsumexp(scores, axis=1) - jnp.sum(y * scores, axis=1)

@@ -1,0 +1,196 @@
+"""Learners that are linear in their inputs."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..errors import InputError
+from ..types import Samples
+from .base import Learner, cross_entropy, signed, softplus
+from .gram import GramSpace, gram_space
+
+
+class LinearParams(NamedTuple):
+    """Weights (d,) or (d, k) and bias () or (k,) of a linear learner."""
+
+    weight: Float[Array, "..."]
+    bias: Float[Array, "..."]
+
+
+def check_counts(**counts) -> None:
+    """Raise unless every count is a positive whole number."""
+    for name, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{name} must be a positive whole number; got {value!r}.")
+
+
+def check_strength(l2) -> None:
+    """Raise unless an L2 strength is a finite number ≥ 0; arrays pass, since they may be traced."""
+    if isinstance(l2, int | float) and not 0 <= l2 < float("inf"):
+        raise InputError(f"l2 must be a finite number, 0 or more; got {l2}.")
+
+
+class Linear(Learner):
+    """A linear learner with weights that start at zero.
+
+    Args:
+        n_features: d.
+        l2: λ, the L2 strength; a float, or a scalar array to differentiate with respect to it.
+    """
+
+    n_features: int = eqx.field(static=True)
+    l2: Any = 0.0
+
+    def __check_init__(self):
+        check_counts(n_features=self.n_features)
+        check_strength(self.l2)
+
+    def init(self, key: PRNGKeyArray) -> LinearParams:
+        """Return zeros."""
+        del key
+        return LinearParams(jnp.zeros(self.n_features), jnp.zeros(()))
+
+    def scores(self, params: LinearParams, x: Float[Array, "n d"]) -> Float[Array, "..."]:
+        """Return x w + b."""
+        return x @ params.weight + params.bias
+
+    def scores_after(self, params: LinearParams, first: Float[Array, "n ..."]) -> Float[Array, "..."]:
+        """Return the scores, given the rows' product with the weights."""
+        return first + params.bias
+
+    def first(self, params: LinearParams) -> Float[Array, "d ..."]:
+        """Return the weights that multiply the features."""
+        return params.weight
+
+    def with_first(self, params: LinearParams, weight: Float[Array, "d ..."]) -> LinearParams:
+        """Return `params` with other weights."""
+        return params._replace(weight=weight)
+
+    def gram_space(self, blocks: tuple[Samples, ...], params: LinearParams) -> GramSpace:
+        """Move training to Gram space, for `Descent(gram=True)`."""
+        return gram_space(self, blocks, params)
+
+    def penalised(self, params: LinearParams) -> Any:
+        """Return the weights."""
+        return params.weight
+
+    @property
+    def strength(self) -> Any:
+        """λ."""
+        return self.l2
+
+
+class BinaryLinear(Linear):
+    """A linear learner of two classes, ±1 inside, with scores of shape (n,)."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Two classes."""
+        return 2
+
+
+class LogisticRegression(BinaryLinear):
+    """Logistic regression: ℓ = log(1 + e^{−y s}) with y = ±1; a soft label mixes the losses of both classes."""
+
+    def row_losses(self, scores, y):
+        """Return the log-loss of every row."""
+        return jnp.sum(y, axis=1) * softplus(scores) - y[:, 1] * scores
+
+
+class Adaline(BinaryLinear):
+    """Adaptive linear neuron (Widrow and Hoff 1960): ℓ = ½ (s − y)² with y = ±1."""
+
+    def row_losses(self, scores, y):
+        """Return half the squared error of every row."""
+        return 0.5 * (scores - signed(y)) ** 2
+
+
+class SmoothSVM(BinaryLinear):
+    """Linear support vector machine with a smoothed hinge, so that hypergradients exist.
+
+    With the margin u = y s, the loss is 0 for u ≥ 1, (1 − u)²/(2δ) for 1 − δ < u < 1 and 1 − u − δ/2 below
+    (Rennie and Srebro 2005 for δ = 1). Its second derivative jumps at u = 1 and u = 1 − δ.
+
+    Args:
+        n_features: d.
+        l2: λ.
+        smoothing: δ, the width of the quadratic part.
+    """
+
+    smoothing: float = eqx.field(default=0.5, static=True)
+
+    def __check_init__(self):
+        if not 0 < self.smoothing < float("inf"):
+            raise InputError(f"smoothing must be a positive number; got {self.smoothing}.")
+
+    def row_losses(self, scores, y):
+        """Return the smoothed hinge loss of every row."""
+        return y[:, 1] * self._hinge(scores) + y[:, 0] * self._hinge(-scores)
+
+    def _hinge(self, margin):
+        gap = jnp.maximum(1.0 - margin, 0.0)
+        return jnp.where(gap < self.smoothing, gap**2 / (2 * self.smoothing), gap - self.smoothing / 2)
+
+
+class MatrixLinear(Linear):
+    """A linear learner with k outputs and scores of shape (n, k).
+
+    Args:
+        n_features: d.
+        l2: λ.
+        n_classes: k.
+    """
+
+    n_classes: int = eqx.field(default=2, static=True)
+
+    def __check_init__(self):
+        check_counts(n_classes=self.n_classes)
+
+    @property
+    def n_outputs(self) -> int:
+        """The number k of outputs."""
+        return self.n_classes
+
+    def init(self, key: PRNGKeyArray) -> LinearParams:
+        """Return zeros."""
+        del key
+        return LinearParams(jnp.zeros((self.n_features, self.n_outputs)), jnp.zeros(self.n_outputs))
+
+
+class SoftmaxRegression(MatrixLinear):
+    """Multinomial logistic regression: ℓ = −Σ_c y_c log softmax(s)_c."""
+
+    def row_losses(self, scores, y):
+        """Return the cross-entropy of every row."""
+        return cross_entropy(scores, y)
+
+
+class Ridge(Linear):
+    """Linear least squares with L2: ℓ = ½ ‖s − y‖², y a row of real responses.
+
+    Args:
+        n_features: d.
+        l2: λ.
+        n_responses: k.
+    """
+
+    n_responses: int = eqx.field(default=1, static=True)
+
+    def __check_init__(self):
+        check_counts(n_responses=self.n_responses)
+
+    @property
+    def n_outputs(self) -> int:
+        """The number k of responses."""
+        return self.n_responses
+
+    def init(self, key: PRNGKeyArray) -> LinearParams:
+        """Return zeros."""
+        del key
+        return LinearParams(jnp.zeros((self.n_features, self.n_responses)), jnp.zeros(self.n_responses))
+
+    def row_losses(self, scores, y):
+        """Return half the squared error of every row."""
+        return 0.5 * jnp.sum((scores - y) ** 2, axis=1)

@@ -1,0 +1,149 @@
+"""How a learner is trained: a fixed number of descent steps, or to convergence.
+
+With g_t the gradient of the training loss on the rows of step t, `Descent` iterates
+
+    v_{t+1} = γ v_t − η g_t(w_t),    w_{t+1} = w_t + v_{t+1},    t = 0 … T−1,    v_0 = 0,
+
+which is plain gradient descent for γ = 0. `Converged` solves ∇𝓛(w) = 0 to a tolerance instead. A schedule is
+part of the victim, and so part of what an attacker may or may not know.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from .errors import InputError
+from .types import Params
+
+
+class DescentState(NamedTuple):
+    """Where descent stands: the parameters, and whatever the optimiser carries from step to step."""
+
+    params: Params
+    velocity: Params | None = None
+    optimiser: Any = None
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _require_count(value, name: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{name} must be a positive whole number; got {value!r}.")
+
+
+class Descent(eqx.Module):
+    """A fixed number of (stochastic) gradient steps, with momentum or any optax optimiser.
+
+    Args:
+        steps: T, the number of steps.
+        step_size: η. A float, or a scalar array to differentiate with respect to it.
+        momentum: γ in [0, 1), likewise differentiable.
+        batch_size: b, rows a step; all rows where omitted. Batches are consecutive slices of a stream of random
+            permutations of the rows, so every row is used once an epoch, in the same order on every run.
+        optimiser: an optax transformation used instead of the step size and momentum.
+        key: JAX key of the initial parameters (and, folded, of the batches); `jax.random.key(0)` where omitted.
+        gram: whether to train in Gram space, where the learner and schedule allow it (see
+            `backgrad.learners.gram`): exact to round-off, a step costs n² instead of n·d.
+
+    Raises:
+        InputError: a number out of its range, or both an optimiser and a momentum.
+    """
+
+    steps: int = eqx.field(static=True)
+    step_size: Any = 0.1
+    momentum: Any = 0.0
+    batch_size: int | None = eqx.field(default=None, static=True)
+    optimiser: optax.GradientTransformation | None = eqx.field(default=None, static=True)
+    key: PRNGKeyArray | None = None
+    gram: bool = eqx.field(default=False, static=True)
+
+    def __check_init__(self):
+        _require_count(self.steps, "steps")
+        if self.batch_size is not None:
+            _require_count(self.batch_size, "batch_size")
+        if _is_number(self.step_size) and not 0 < self.step_size < float("inf"):
+            raise InputError(f"step_size must be a positive finite number; got {self.step_size}.")
+        if _is_number(self.momentum) and not 0 <= self.momentum < 1:
+            raise InputError(f"momentum must lie in [0, 1); got {self.momentum}.")
+        if self.optimiser is not None and self.has_momentum:
+            raise InputError("an optax optimiser brings its own momentum: set momentum=0 beside it.")
+
+    @property
+    def has_momentum(self) -> bool:
+        """Whether steps carry a velocity; only a momentum that is literally 0 saves it."""
+        return not (_is_number(self.momentum) and self.momentum == 0)
+
+    def init(self, params: Params) -> DescentState:
+        """Return the state before the first step."""
+        if self.optimiser is not None:
+            return DescentState(params, optimiser=self.optimiser.init(params))
+        velocity = jax.tree.map(jnp.zeros_like, params) if self.has_momentum else None
+        return DescentState(params, velocity)
+
+    def update(self, gradient: Params) -> Params:
+        """Return η g, what a step subtracts."""
+        return jax.tree.map(lambda g: jnp.asarray(self.step_size, g.dtype) * g, gradient)
+
+    def step(self, state: DescentState, gradient: Params) -> DescentState:
+        """Take one step along `gradient`, taken at `state.params`."""
+        if self.optimiser is not None:
+            updates, inner = self.optimiser.update(gradient, state.optimiser, state.params)
+            # optax promises a tree shaped like the parameters, which its type does not say.
+            return DescentState(optax.apply_updates(state.params, updates), optimiser=inner)  # pyright: ignore[reportArgumentType]
+        move = self.update(gradient)
+        if state.velocity is None:
+            return DescentState(jax.tree.map(jnp.subtract, state.params, move))
+        velocity = jax.tree.map(
+            lambda v, m: jnp.asarray(self.momentum, v.dtype) * v - m, state.velocity, move
+        )
+        return DescentState(jax.tree.map(jnp.add, state.params, velocity), velocity)
+
+    def batches(self, n: int) -> Int[Array, "T b"] | None:
+        """Return the rows of every step, or None where each step uses all n rows."""
+        if self.batch_size is None or self.batch_size >= n:
+            return None
+        epochs = -(-self.steps * self.batch_size // n)
+        keys = jax.random.split(jax.random.fold_in(initial_key(self), 1), epochs)
+        stream = jax.vmap(lambda key: jax.random.permutation(key, n))(keys).reshape(-1)
+        return stream[: self.steps * self.batch_size].reshape(self.steps, self.batch_size)
+
+
+class Converged(eqx.Module):
+    """Train to a stationary point, ‖∇𝓛(w)‖ ≤ tolerance.
+
+    Args:
+        solver: `"newton"` (Newton's method inside a trust region, for up to some thousands of parameters) or
+            `"lbfgs"` (limited-memory BFGS, for more).
+        tolerance: on the Euclidean norm of the gradient.
+        max_steps: after which training stops and the result's status says so.
+        key: JAX key of the initial parameters; `jax.random.key(0)` where omitted.
+
+    Raises:
+        InputError: an unknown solver or a number out of its range.
+    """
+
+    solver: Literal["newton", "lbfgs"] = eqx.field(default="newton", static=True)
+    tolerance: float = eqx.field(default=1e-8, static=True)
+    max_steps: int = eqx.field(default=500, static=True)
+    key: PRNGKeyArray | None = None
+
+    def __check_init__(self):
+        if self.solver not in ("newton", "lbfgs"):
+            raise InputError(f"solver must be 'newton' or 'lbfgs'; got {self.solver!r}.")
+        if not 0 < self.tolerance < float("inf"):
+            raise InputError(f"tolerance must be a positive number; got {self.tolerance}.")
+        _require_count(self.max_steps, "max_steps")
+
+
+Schedule = Descent | Converged
+
+
+def initial_key(schedule: Schedule) -> PRNGKeyArray:
+    """Return the key of a schedule's initial parameters."""
+    return jax.random.key(0) if schedule.key is None else schedule.key

@@ -1,0 +1,245 @@
+"""Training as a differentiable function.
+
+`train` maps a learner, rows and a schedule to trained parameters. `jax.grad` of anything computed from the result
+works with respect to the arrays that went in: features, soft labels and weights of the rows, the learner's L2
+strength, the schedule's step size and momentum, the initial parameters. The adjoint says how.
+"""
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .adjoints.base import Adjoint, Field, Problem, tree_norm
+from .adjoints.checkpointed import Checkpointed
+from .adjoints.implicit import Implicit
+from .errors import InputError, UnsupportedError
+from .schedules import Converged, Descent, Schedule, initial_key
+from .types import Params, Samples, concatenate
+
+
+class LossField(Field):
+    """The gradient of a loss over blocks of rows, all of them or a mini-batch a step.
+
+    Args:
+        loss: (params, blocks) → scalar.
+        blocks: the training rows. Cotangents are computed for those blocks alone that need them.
+        batches: (T, b), the rows of each step in the order of the concatenated blocks; all rows where None.
+    """
+
+    loss: Callable[..., Any]
+    blocks: tuple[Samples, ...]
+    batches: Int[Array, "T b"] | None
+
+    def __call__(self, params: Params, t: Any) -> Params:
+        """Return the gradient at `params` on the rows of step t."""
+        blocks = self.blocks if self.batches is None or t is None else (self._take(self.batches[t]),)
+        return jax.grad(self.loss)(params, blocks)
+
+    def value(self, params: Params) -> Float[Array, ""]:
+        """Return the loss over all rows."""
+        return self.loss(params, self.blocks)
+
+    def _take(self, rows: Int[Array, "b"]) -> Samples:
+        """Gather rows from the blocks, without concatenating them at every step."""
+        start, parts = 0, None
+        for block in self.blocks:
+            size = block.weight.shape[0]
+            local = jnp.clip(rows - start, 0, size - 1)
+            picked = jax.tree.map(lambda a, local=local: a[local], block)
+            if parts is None:
+                parts = picked
+            else:
+                here = rows >= start
+                parts = jax.tree.map(
+                    lambda new, old, here=here: jnp.where(here.reshape(-1, *[1] * (new.ndim - 1)), new, old),
+                    picked,
+                    parts,
+                )
+            start += size
+        assert parts is not None, "train refuses an empty tuple of blocks"
+        return parts
+
+
+class _Concatenated(eqx.Module):
+    """The loss of a learner that takes one block of rows, over several."""
+
+    loss: Callable[..., Any]
+
+    def __call__(self, params: Params, blocks: tuple[Samples, ...]):
+        return self.loss(params, concatenate(blocks))
+
+
+class Status(enum.IntEnum):
+    """How a training run ended; `message` names cause and remedy."""
+
+    DONE = 0
+    NOT_CONVERGED = 1
+    NO_FINITE_OPTIMUM = 2
+    DIVERGED = 3
+
+    @property
+    def message(self) -> str:
+        """One sentence of cause and remedy."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    Status.DONE: "training ended as it should",
+    Status.NOT_CONVERGED: (
+        "the gradient of the training loss is not small where training ended, so an implicit gradient is wrong "
+        "there: train for more steps, loosen the tolerance, or use Checkpointed()"
+    ),
+    Status.NO_FINITE_OPTIMUM: (
+        "the training loss has no unique finite optimum (separable classes without L2, or redundant features), "
+        "so there is no implicit gradient: set l2 above 0, set damping, or use Checkpointed()"
+    ),
+    Status.DIVERGED: "the training loss is not finite or grew instead of falling: lower the step size",
+}
+
+
+class Trained(NamedTuple):
+    """What `train` returns.
+
+    Args:
+        params: the trained parameters; the only part that carries gradients.
+        initial_loss: the training loss before the first step.
+        loss: the training loss at `params`.
+        gradient_norm: ‖∇𝓛‖ at `params`, over all rows.
+        status: a `Status` as an integer array, so that compiled code can return it.
+    """
+
+    params: Params
+    initial_loss: Float[Array, ""]
+    loss: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+    status: Int[Array, ""]
+
+
+def train(
+    learner: Any,
+    samples: Samples | tuple[Samples, ...],
+    *,
+    schedule: Schedule,
+    adjoint: Adjoint | None = None,
+    params: Params | None = None,
+    probe: Float[Array, ""] | None = None,
+) -> Trained:
+    """Train a learner on rows; differentiable in everything that is an array.
+
+    Args:
+        learner: a `Learner`, or anything with its `init`, `scores` and `loss`.
+        samples: the training rows, or several blocks of them. Blocks are one training set; cotangents are computed
+            for those alone that are differentiated, which is what makes an attack on 20 of 1,000 rows cheap.
+        schedule: `Descent` or `Converged`.
+        adjoint: how gradients go back; `Checkpointed()` for `Descent`, `Implicit()` for `Converged` where omitted.
+        params: initial parameters; drawn from the schedule's key where omitted.
+        probe: a scalar 0 whose cotangent is the reversal drift of `BackGradient`, and 0 for exact adjoints.
+
+    Returns:
+        The trained parameters, and how training ended.
+
+    Raises:
+        InputError: rows that are not finite, or shapes that do not fit each other or the learner.
+        UnsupportedError: an adjoint that cannot go back through the schedule; the message names one that can.
+    """
+    blocks = (samples,) if isinstance(samples, Samples) else tuple(samples)
+    check_samples(learner, blocks)
+    adjoint = default_adjoint(schedule) if adjoint is None else adjoint
+    adjoint.check(schedule)
+    dtype = blocks[0].x.dtype
+    if params is None:
+        params = learner.init(initial_key(schedule))
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+    probe = jnp.zeros((), dtype) if probe is None else probe
+    return _train(learner, blocks, schedule, adjoint, params, probe)
+
+
+@eqx.filter_jit
+def _train(learner, blocks, schedule, adjoint, params, probe) -> Trained:
+    batches = schedule.batches(sum(b.weight.shape[0] for b in blocks)) if isinstance(schedule, Descent) else None
+    plain = LossField(_loss_over(learner), blocks, batches)
+    if isinstance(schedule, Descent) and schedule.gram:
+        space = _gram_space(learner, blocks, schedule, params)
+        problem = Problem(space.field, schedule, probe)
+        trained = space.lift(adjoint.solve(problem, space.params))
+    else:
+        trained = adjoint.solve(Problem(plain, schedule, probe), params)
+    still = jax.lax.stop_gradient
+    plain = jax.tree.map(lambda a: still(a) if eqx.is_array(a) else a, plain)
+    initial_loss, loss = plain.value(still(params)), plain.value(still(trained))
+    gradient = plain(still(trained), None)
+    ended = _status(schedule, adjoint, plain, still(trained), gradient, (initial_loss, loss))
+    return Trained(trained, initial_loss, loss, tree_norm(gradient), ended)
+
+
+def _status(schedule, adjoint, field, params, gradient, losses) -> Int[Array, ""]:
+    """Judge the end of a run: losses first, then what an implicit gradient assumes."""
+    initial_loss, loss = losses
+    diverged = ~jnp.isfinite(loss) | (loss > 2 * jnp.abs(initial_loss) + 1e-6)
+    status = jnp.where(diverged, Status.DIVERGED, Status.DONE)
+    if isinstance(adjoint, Implicit):
+        unfinished, unbounded = adjoint.assumptions(schedule, field, params, gradient)
+        status = jnp.where(unfinished & ~diverged, Status.NOT_CONVERGED, status)
+        status = jnp.where(unbounded & ~diverged, Status.NO_FINITE_OPTIMUM, status)
+    return status
+
+
+def default_adjoint(schedule: Schedule) -> Adjoint:
+    """Return the exact adjoint that serves a schedule."""
+    return Implicit() if isinstance(schedule, Converged) else Checkpointed()
+
+
+def _loss_over(learner) -> Callable[..., Any]:
+    over = getattr(learner, "loss_over", None)
+    return _Concatenated(learner.loss) if over is None else over
+
+
+def _gram_space(learner, blocks, schedule: Descent, params):
+    if not hasattr(learner, "gram_space"):
+        raise UnsupportedError(
+            f"gram=True needs a learner that is linear in its inputs; {type(learner).__name__} is not: set gram=False."
+        )
+    if schedule.optimiser is not None or schedule.batches(sum(b.weight.shape[0] for b in blocks)) is not None:
+        raise UnsupportedError("gram=True needs full-batch descent without an optax optimiser: set gram=False.")
+    return learner.gram_space(blocks, params)
+
+
+def check_samples(learner, blocks: tuple[Samples, ...]) -> None:
+    """Raise `InputError` unless blocks of rows fit each other and the learner.
+
+    Values are looked at only where they are concrete: traced ones were checked when they went in.
+    """
+    if not blocks:
+        raise InputError("samples must hold at least one block of rows; got an empty tuple.")
+    for block in blocks:
+        shapes = tuple(a.shape for a in block)
+        if block.x.ndim < 2 or block.y.ndim != 2 or block.weight.ndim != 1 or len({s[0] for s in shapes}) != 1:
+            raise InputError(
+                "rows must be x of shape (n, d), y of shape (n, k) and weight of shape (n,) with one n; "
+                f"got {shapes[0]}, {shapes[1]} and {shapes[2]}."
+            )
+        _check_block(learner, block, blocks[0])
+        for name, values in zip(Samples._fields, block, strict=True):
+            if not isinstance(values, jax.core.Tracer) and not np.isfinite(np.asarray(values)).all():
+                raise InputError(f"rows must be finite, but {name} holds NaN or infinity: drop or impute those rows.")
+
+
+def _check_block(learner, block: Samples, first: Samples) -> None:
+    if block.x.shape[1:] != first.x.shape[1:] or block.y.shape[1] != first.y.shape[1]:
+        raise InputError(
+            f"all blocks need the same columns; got x {first.x.shape} and {block.x.shape}, "
+            f"y {first.y.shape} and {block.y.shape}."
+        )
+    n_features, n_outputs = getattr(learner, "n_features", None), getattr(learner, "n_outputs", None)
+    if n_features is not None and block.x.shape[1] != n_features:
+        raise InputError(f"the learner expects {n_features} features, but x has {block.x.shape[1]} columns.")
+    if n_outputs is not None and block.y.shape[1] != n_outputs:
+        raise InputError(
+            f"{type(learner).__name__} expects soft labels of {n_outputs} columns, but y has {block.y.shape[1]}."
+        )

@@ -1,0 +1,69 @@
+"""The training rows, and the legend of every shape in the library.
+
+Shapes: n samples (rows), d features, k classes (or responses of a regression), p poisoning points,
+m parameters, T training steps, b rows of a mini-batch.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+Params = PyTree[Float[Array, "..."], "Params"]
+
+
+class Samples(NamedTuple):
+    """Weighted rows of a training, validation or test set.
+
+    Args:
+        x: features, (n, d).
+        y: soft labels, (n, k): each row holds the probabilities of the classes, or for a regression
+            the responses. A hard label is a one-hot row; `one_hot` makes them.
+        weight: how much each row counts, (n,), not negative. A row of weight 0 is as good as absent, which
+            is how sets of changing size keep one compiled shape.
+    """
+
+    x: Float[Array, "n d"]
+    y: Float[Array, "n k"]
+    weight: Float[Array, "n"]
+
+
+def one_hot(labels, n_classes: int, *, dtype=None) -> Float[Array, "n k"]:
+    """Turn integer labels 0..k−1 of shape (n,) into soft labels of shape (n, k).
+
+    Args:
+        labels: integers, (n,).
+        n_classes: k.
+        dtype: of the result; JAX's default float where omitted.
+
+    Returns:
+        Rows of zeros with a single one.
+    """
+    labels = jnp.asarray(labels)
+    return jnp.asarray(labels[:, None] == jnp.arange(n_classes), dtype=dtype or jnp.result_type(float))
+
+
+def samples(x, labels, n_classes: int, *, weight=None, dtype=None) -> Samples:
+    """Build `Samples` from features and integer labels.
+
+    Args:
+        x: features, (n, d).
+        labels: integers 0..k−1, (n,).
+        n_classes: k.
+        weight: (n,); ones where omitted.
+        dtype: of the result; JAX's default float where omitted.
+
+    Returns:
+        The rows, ready for `train`.
+    """
+    dtype = dtype or jnp.result_type(float)
+    x = jnp.asarray(x, dtype)
+    weight = jnp.ones(x.shape[0], dtype) if weight is None else jnp.asarray(weight, dtype)
+    return Samples(x, one_hot(labels, n_classes, dtype=dtype), weight)
+
+
+def concatenate(blocks: tuple[Samples, ...]) -> Samples:
+    """Stack blocks of rows, in order, into one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return Samples(*(jnp.concatenate(parts) for parts in zip(*blocks, strict=True)))
