@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from backgrad.adjoints.check import check_gradient
 from backgrad.learners.linear import Adaline, LogisticRegression, Ridge, SmoothSVM, SoftmaxRegression
 from backgrad.learners.mlp import MLP
 from backgrad.training import train
@@ -41,9 +42,9 @@ def rows(model, n=N, seed=0):
 def inputs(model, schedule):
     """Return everything that training can be differentiated with respect to, by name."""
     clean, poison = rows(model), rows(model, n=3, seed=1)
-    params = jax.tree.map(
-        lambda a: a + 0.3 * jax.random.normal(jax.random.key(a.size), a.shape), model.init(jax.random.key(1))
-    )
+    rng = np.random.default_rng(3)
+    params = jax.tree.map(lambda a: np.asarray(a) + 0.3 * rng.normal(size=a.shape), model.init(jax.random.key(1)))
+    params = jax.tree.map(jnp.asarray, params)
     return {
         "features": poison.x,
         "labels": poison.y,
@@ -55,17 +56,43 @@ def inputs(model, schedule):
     }, clean
 
 
-def outer(model, schedule, adjoint, name):
-    """Return (f, x): the validation loss after training, as a function of the input called `name`."""
+def outer(model, schedule, adjoint, names):
+    """Return (f, values): the validation loss after training, as a function of the inputs called `names`."""
     values, clean = inputs(model, schedule)
     validation = rows(model, n=9, seed=2)
 
-    def objective(value):
-        v = {**values, name: value}
-        one = dataclasses.replace(model, l2=v["l2"]) if name == "l2" else model
-        plan = dataclasses.replace(schedule, **{name: value}) if name in ("step_size", "momentum") else schedule
+    def objective(chosen):
+        v = {**values, **chosen}
+        one = dataclasses.replace(model, l2=v["l2"]) if "l2" in chosen else model
+        moved = {name: v[name] for name in ("step_size", "momentum") if name in chosen}
         block = Samples(v["features"], v["labels"], v["weights"])
-        trained = train(one, (clean, block), schedule=plan, adjoint=adjoint, params=v["params"])
+        trained = train(
+            one,
+            (clean, block),
+            schedule=dataclasses.replace(schedule, **moved),
+            adjoint=adjoint,
+            params=v["params"],
+        )
         return model.loss(trained.params, validation)
 
-    return jax.jit(objective), values[name]
+    return jax.jit(objective), {name: values[name] for name in names}
+
+
+def gradient(model, schedule, adjoint, names):
+    """Return the gradient of the validation loss with respect to the inputs called `names`."""
+    f, values = outer(model, schedule, adjoint, names)
+    return jax.grad(f)(values)
+
+
+def check_all(model, schedule, adjoint, names, **settings):
+    """Check the gradient with respect to each input called `names` against central differences."""
+    f, values = outer(model, schedule, adjoint, names)
+    slopes = jax.jit(jax.grad(f))(values)
+    for name in names:
+        check_gradient(
+            lambda value, name=name: f({**values, name: value}),
+            values[name],
+            gradient=slopes[name],
+            key=jax.random.key(3),
+            **settings,
+        )

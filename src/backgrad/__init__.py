@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .learners.linear import Adaline, LogisticRegression, Ridge, SmoothSVM, SoftmaxRegression
     from .learners.mlp import MLP
     from .schedules import Converged, Descent
-    from .training import Status, Trained, train
+    from .status import Status
+    from .training import Trained, train
     from .types import Samples, one_hot, samples
 
 _HOMES = {
@@ -32,7 +33,8 @@ _HOMES = {
     "learners.linear": ["Adaline", "LogisticRegression", "Ridge", "SmoothSVM", "SoftmaxRegression"],
     "learners.mlp": ["MLP"],
     "schedules": ["Converged", "Descent"],
-    "training": ["Status", "Trained", "train"],
+    "status": ["Status"],
+    "training": ["Trained", "train"],
     "types": ["Samples", "one_hot", "samples"],
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}

@@ -5,7 +5,6 @@ works with respect to the arrays that went in: features, soft labels and weights
 strength, the schedule's step size and momentum, the initial parameters. The adjoint says how.
 """
 
-import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from .adjoints.checkpointed import Checkpointed
 from .adjoints.implicit import Implicit
 from .errors import InputError, UnsupportedError
 from .schedules import Converged, Descent, Schedule, initial_key
+from .status import Status
 from .types import Params, Samples, concatenate
 
 
@@ -73,34 +73,6 @@ class _Concatenated(eqx.Module):
 
     def __call__(self, params: Params, blocks: tuple[Samples, ...]):
         return self.loss(params, concatenate(blocks))
-
-
-class Status(enum.IntEnum):
-    """How a training run ended; `message` names cause and remedy."""
-
-    DONE = 0
-    NOT_CONVERGED = 1
-    NO_FINITE_OPTIMUM = 2
-    DIVERGED = 3
-
-    @property
-    def message(self) -> str:
-        """One sentence of cause and remedy."""
-        return _MESSAGES[self]
-
-
-_MESSAGES = {
-    Status.DONE: "training ended as it should",
-    Status.NOT_CONVERGED: (
-        "the gradient of the training loss is not small where training ended, so an implicit gradient is wrong "
-        "there: train for more steps, loosen the tolerance, or use Checkpointed()"
-    ),
-    Status.NO_FINITE_OPTIMUM: (
-        "the training loss has no unique finite optimum (separable classes without L2, or redundant features), "
-        "so there is no implicit gradient: set l2 above 0, set damping, or use Checkpointed()"
-    ),
-    Status.DIVERGED: "the training loss is not finite or grew instead of falling: lower the step size",
-}
 
 
 class Trained(NamedTuple):
@@ -173,19 +145,18 @@ def _train(learner, blocks, schedule, adjoint, params, probe) -> Trained:
     still = jax.lax.stop_gradient
     plain = jax.tree.map(lambda a: still(a) if eqx.is_array(a) else a, plain)
     initial_loss, loss = plain.value(still(params)), plain.value(still(trained))
-    gradient = plain(still(trained), None)
-    ended = _status(schedule, adjoint, plain, still(trained), gradient, (initial_loss, loss))
-    return Trained(trained, initial_loss, loss, tree_norm(gradient), ended)
+    ended = _status(schedule, adjoint, plain, still(trained), (initial_loss, loss))
+    return Trained(trained, initial_loss, loss, tree_norm(plain(still(trained), None)), ended)
 
 
-def _status(schedule, adjoint, field, params, gradient, losses) -> Int[Array, ""]:
+def _status(schedule, adjoint, field, params, losses) -> Int[Array, ""]:
     """Judge the end of a run: losses first, then what an implicit gradient assumes."""
     initial_loss, loss = losses
     diverged = ~jnp.isfinite(loss) | (loss > 2 * jnp.abs(initial_loss) + 1e-6)
     status = jnp.where(diverged, Status.DIVERGED, Status.DONE)
     if isinstance(adjoint, Implicit):
-        unfinished, unbounded = adjoint.assumptions(schedule, field, params, gradient)
-        status = jnp.where(unfinished & ~diverged, Status.NOT_CONVERGED, status)
+        unsolved, unbounded = adjoint.judge(schedule, field, params)
+        status = jnp.where(unsolved & ~diverged, Status.NOT_CONVERGED, status)
         status = jnp.where(unbounded & ~diverged, Status.NO_FINITE_OPTIMUM, status)
     return status
 

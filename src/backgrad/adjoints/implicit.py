@@ -6,7 +6,8 @@ At ∇_w 𝓛(w*, θ) = 0 the implicit function theorem gives
 
 with λ the incoming cotangent and δ an optional damping. Three solvers: `dense` factorises the Hessian (m² memory,
 m³ time), `cg` needs Hessian-vector products only, `neumann` sums α Σ_j (I − α∇²𝓛)ʲ λ. All hold only where the
-inner problem is solved and its Hessian regular, so `train` reports in `Status` when it is not.
+inner problem is solved and its Hessian regular where the outer loss looks; otherwise going back raises, and `train`
+says so in its status.
 """
 
 from typing import Literal
@@ -21,7 +22,14 @@ from jax.flatten_util import ravel_pytree
 from ..errors import InputError, UnsupportedError
 from ..schedules import Converged, Schedule
 from ..types import Params
+from ..status import Status
 from .base import Adjoint, Field, Problem, steps_of, tree_norm, zeros_for
+
+
+_INCONSISTENT = (
+    "the linear solve failed, since the Hessian is singular in a direction that matters or max_steps is too small: "
+    "set l2 above 0, set damping, or raise max_steps"
+)
 
 
 class Implicit(Adjoint):
@@ -33,6 +41,8 @@ class Implicit(Adjoint):
         max_steps: of `cg` and `neumann`.
         solver_tolerance: relative, of `cg` and `neumann`.
         residual: ‖∇𝓛‖ above which the inner problem does not count as solved.
+        throw: whether going back raises where the problem is unsolved, has no finite optimum, or where the linear
+            solve fails. Without it, read the status that `train` returns.
 
     Raises:
         InputError: an unknown solver or a number out of its range.
@@ -45,6 +55,7 @@ class Implicit(Adjoint):
     max_steps: int = eqx.field(default=1000, static=True)
     solver_tolerance: float = eqx.field(default=1e-10, static=True)
     residual: float = eqx.field(default=1e-5, static=True)
+    throw: bool = eqx.field(default=True, static=True)
 
     def __check_init__(self):
         if self.solver not in ("dense", "cg", "neumann"):
@@ -62,8 +73,8 @@ class Implicit(Adjoint):
         """Train to a stationary point, or along a `Descent` that should end near one."""
         return _stationary((params, problem), self)
 
-    def assumptions(self, schedule: Schedule, field: Field, params: Params, gradient: Params):
-        """Judge the end of training: is the problem unsolved, and has it no unique finite optimum?
+    def judge(self, schedule: Schedule, field: Field, params: Params):
+        """Judge the end of training: is the problem unsolved, and has it no finite optimum?
 
         A small gradient alone does not make an optimum: on separable classes without L2 the gradient vanishes on
         the way to infinity. There the Newton step stays long, so it is what tells the two apart.
@@ -71,30 +82,43 @@ class Implicit(Adjoint):
         Returns:
             Two boolean scalars.
         """
-        limit = max(self.residual, schedule.tolerance) if isinstance(schedule, Converged) else self.residual
-        # tolerance is the solver's promise for the gradient; its norm may end a little above
-        norm = tree_norm(gradient)
-        newton = tree_norm(self.invert(field, params, gradient))
-        unbounded = ~(newton <= 1e-3 * (1 + tree_norm(params)))
-        return ~(norm <= limit), unbounded & (norm <= limit)
+        gradient = field(params, None)
+        # A solver keeps its tolerance, which may be looser than ours, up to a small factor.
+        limit = max(self.residual, 10 * schedule.tolerance) if isinstance(schedule, Converged) else self.residual
+        solved = tree_norm(gradient) <= limit
+        newton = tree_norm(self.inverse(field, params)(gradient))
+        return ~solved, solved & ~(newton <= 1e-3 * (1 + tree_norm(params)))
 
-    def invert(self, field: Field, params: Params, cotangent: Params) -> Params:
-        """Return u with (∇²𝓛 + δ I) u = cotangent."""
+    def inverse(self, field: Field, params: Params):
+        """Return the function that maps a cotangent to u, (∇²𝓛 + δ I) u = cotangent."""
 
         def hessian(v):
             bent = jax.jvp(lambda p: field(p, None), (params,), (v,))[1]
             return jax.tree.map(lambda h, x: h + jnp.asarray(self.damping, x.dtype) * x, bent, v)
 
-        if self.solver == "neumann":
-            return self._neumann(hessian, cotangent)
-        if self.solver == "cg":
-            operator = lx.FunctionLinearOperator(hessian, jax.eval_shape(lambda: cotangent), lx.positive_semidefinite_tag)
-            method = lx.CG(rtol=self.solver_tolerance, atol=0.0, max_steps=self.max_steps)
-            return lx.linear_solve(operator, cotangent, method, throw=False).value
-        flat, unravel = ravel_pytree(cotangent)
-        matrix = jax.vmap(lambda row: ravel_pytree(hessian(unravel(row)))[0])(jnp.eye(flat.size, dtype=flat.dtype))
-        operator = lx.MatrixLinearOperator((matrix + matrix.T) / 2)
-        return unravel(lx.linear_solve(operator, flat, lx.LU(), throw=False).value)
+        if self.solver == "dense":
+            return _dense(hessian, params)
+        return lambda cotangent: (self._neumann if self.solver == "neumann" else self._cg)(hessian, cotangent)
+
+    def solve_back(self, schedule: Schedule, field: Field, params: Params, cotangent: Params) -> Params:
+        """Return u, and raise at run time where `throw` is set and u cannot be trusted."""
+        invert = self.inverse(field, params)
+        u = invert(cotangent)
+        if not self.throw:
+            return u
+        unsolved, unbounded = self.judge(schedule, field, params)
+        bent = jax.jvp(lambda p: field(p, None), (params,), (u,))[1]
+        miss = jax.tree.map(lambda h, x, c: h + jnp.asarray(self.damping, x.dtype) * x - c, bent, u, cotangent)
+        inconsistent = ~(tree_norm(miss) <= 1e-3 * tree_norm(cotangent))
+        u = eqx.error_if(u, unsolved, f"Implicit: {Status.NOT_CONVERGED.message}.")
+        u = eqx.error_if(u, unbounded, f"Implicit: {Status.NO_FINITE_OPTIMUM.message}.")
+        return eqx.error_if(u, inconsistent, f"Implicit: {_INCONSISTENT}.")
+
+    def _cg(self, hessian, cotangent: Params) -> Params:
+        structure = jax.eval_shape(lambda: cotangent)
+        operator = lx.FunctionLinearOperator(hessian, structure, lx.positive_semidefinite_tag)
+        method = lx.CG(rtol=self.solver_tolerance, atol=0.0, max_steps=self.max_steps)
+        return lx.linear_solve(operator, cotangent, method, throw=False).value
 
     def _neumann(self, hessian, cotangent: Params) -> Params:
         """Sum the series with α = 1/λ_max, estimated by power iteration."""
@@ -122,6 +146,19 @@ class Implicit(Adjoint):
         return jax.tree.map(lambda x: rate * x, total)
 
 
+def _dense(hessian, params: Params):
+    """Factorise the Hessian; flat directions, such as the common bias of a softmax, are left out.
+
+    So u is the solution of least norm where there are many.
+    """
+    flat, unravel = ravel_pytree(params)
+    matrix = jax.vmap(lambda row: ravel_pytree(hessian(unravel(row)))[0])(jnp.eye(flat.size, dtype=flat.dtype))
+    values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
+    floor = flat.size * jnp.finfo(flat.dtype).eps * jnp.max(jnp.abs(values))
+    inverse = jnp.where(jnp.abs(values) > floor, 1 / values, 0.0)
+    return lambda cotangent: unravel(vectors @ (inverse * (vectors.T @ ravel_pytree(cotangent)[0])))
+
+
 def _find(params: Params, problem: Problem) -> Params:
     """Run the forward pass of either schedule."""
     schedule = problem.schedule
@@ -129,7 +166,7 @@ def _find(params: Params, problem: Problem) -> Params:
         state = problem.descent().init(params)
         return jax.lax.scan(lambda s, t: (problem.step(s, t), None), state, steps_of(problem.descent()))[0].params
     if schedule.solver == "newton":
-        method = optx.Dogleg(rtol=schedule.tolerance, atol=schedule.tolerance, norm=optx.two_norm)
+        method = optx.LevenbergMarquardt(rtol=schedule.tolerance, atol=schedule.tolerance, norm=optx.two_norm)
         solution = optx.root_find(
             lambda p, field: field(p, None), method, params, problem.field, max_steps=schedule.max_steps, throw=False
         )
@@ -166,7 +203,7 @@ def _stationary_forward(perturbed, inputs, adjoint):
 def _stationary_backward(trained, cotangent, perturbed, inputs, adjoint):
     params, problem = inputs
     wanted = eqx.filter(problem, perturbed[1])
-    u = adjoint.invert(problem.field, trained, zeros_for(cotangent, trained))
+    u = adjoint.solve_back(problem.schedule, problem.field, trained, zeros_for(cotangent, trained))
     pull = jax.vjp(lambda part: eqx.combine(part, problem).field(trained, None), wanted)[1]
     (total,) = pull(jax.tree.map(jnp.negative, u))
     return jax.tree.map(lambda _: None, params), total

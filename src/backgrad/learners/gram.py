@@ -23,7 +23,7 @@ from ..types import Params, Samples
 class GramParams(NamedTuple):
     """Coefficients A (one array a block) and c of the first layer's weights, and all other parameters."""
 
-    coefficients: tuple[Float[Array, "n ..."], ...]
+    coefficients: tuple[Float[Array, "_ ..."], ...]
     shrinkage: Float[Array, ""]
     rest: Params
 
@@ -40,10 +40,10 @@ class GramField(Field):
     """
 
     learner: Any
-    kernel: tuple[tuple[Float[Array, "n m"], ...], ...]
-    start: tuple[Float[Array, "n ..."], ...]
-    labels: tuple[Float[Array, "n k"], ...]
-    weights: tuple[Float[Array, "n"], ...]
+    kernel: tuple[tuple[Float[Array, "_ _"], ...], ...]  # blocks differ in n, so their shapes stay anonymous
+    start: tuple[Float[Array, "_ ..."], ...]
+    labels: tuple[Float[Array, "_ k"], ...]
+    weights: tuple[Float[Array, "_"], ...]
 
     def __call__(self, params: GramParams, t: Any) -> GramParams:
         """Return the direction of a step in (A, c) and the other parameters."""
@@ -79,7 +79,7 @@ class GramSpace(eqx.Module):
 
     field: GramField
     params: GramParams
-    x: tuple[Float[Array, "n d"], ...]
+    x: tuple[Float[Array, "_ d"], ...]
     first: Float[Array, "d ..."]
 
     def lift(self, params: GramParams) -> Params:

@@ -1,0 +1,1 @@
+"""The threat model: goals, knowledge, feasible sets."""
