@@ -48,8 +48,8 @@ class Descent(eqx.Module):
             permutations of the rows, so every row is used once an epoch, in the same order on every run.
         optimiser: an optax transformation used instead of the step size and momentum.
         key: JAX key of the initial parameters (and, folded, of the batches); `jax.random.key(0)` where omitted.
-        gram: whether to train in Gram space, where the learner and schedule allow it (see
-            `backgrad.learners.gram`): exact to round-off, a step costs n² instead of n·d.
+        gram: whether to train in Gram space (see `backgrad.learners.gram`): exact to round-off, a step costs n²
+            instead of n·d. Where omitted, full-batch descent does so if it pays, with the `Checkpointed` adjoint.
 
     Raises:
         InputError: a number out of its range, or both an optimiser and a momentum.
@@ -61,7 +61,7 @@ class Descent(eqx.Module):
     batch_size: int | None = eqx.field(default=None, static=True)
     optimiser: optax.GradientTransformation | None = eqx.field(default=None, static=True)
     key: PRNGKeyArray | None = None
-    gram: bool = eqx.field(default=False, static=True)
+    gram: bool | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
         _require_count(self.steps, "steps")
@@ -99,9 +99,7 @@ class Descent(eqx.Module):
         move = self.update(gradient)
         if state.velocity is None:
             return DescentState(jax.tree.map(jnp.subtract, state.params, move))
-        velocity = jax.tree.map(
-            lambda v, m: jnp.asarray(self.momentum, v.dtype) * v - m, state.velocity, move
-        )
+        velocity = jax.tree.map(lambda v, m: jnp.asarray(self.momentum, v.dtype) * v - m, state.velocity, move)
         return DescentState(jax.tree.map(jnp.add, state.params, velocity), velocity)
 
     def batches(self, n: int) -> Int[Array, "T b"] | None:

@@ -12,6 +12,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from .adjoints.base import Adjoint, Field, Problem, tree_norm
@@ -136,7 +138,7 @@ def train(
 def _train(learner, blocks, schedule, adjoint, params, probe) -> Trained:
     batches = schedule.batches(sum(b.weight.shape[0] for b in blocks)) if isinstance(schedule, Descent) else None
     plain = LossField(_loss_over(learner), blocks, batches)
-    if isinstance(schedule, Descent) and schedule.gram:
+    if isinstance(schedule, Descent) and (schedule.gram or _gram_pays(learner, blocks, schedule, adjoint)):
         space = _gram_space(learner, blocks, schedule, params)
         problem = Problem(space.field, schedule, probe)
         trained = space.lift(adjoint.solve(problem, space.params))
@@ -161,6 +163,30 @@ def _status(schedule, adjoint, field, params, losses) -> Int[Array, ""]:
     return status
 
 
+def largest_curvature(learner: Any, samples: Samples, *, params: Params, iterations: int = 50) -> Float[Array, ""]:
+    """Return λ_max of the training loss's Hessian at `params`, by power iteration.
+
+    Gradient descent is stable near there for step sizes below 2/λ_max, with momentum γ below 2(1 + γ)/λ_max.
+
+    Args:
+        learner: the learner.
+        samples: the training rows.
+        params: where.
+        iterations: of the power method.
+    """
+    field = LossField(_loss_over(learner), (samples,), None)
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, samples.x.dtype), params)
+
+    def power(v, _):
+        bent = jax.jvp(lambda p: field(p, None), (params,), (v,))[1]
+        size = tree_norm(bent)
+        return jax.tree.map(lambda leaf: leaf / jnp.where(size > 0, size, 1.0), bent), size
+
+    flat, unravel = ravel_pytree(params)
+    start = unravel(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype) / jnp.sqrt(flat.size))
+    return jax.lax.scan(power, start, None, length=iterations)[1][-1]
+
+
 def default_adjoint(schedule: Schedule) -> Adjoint:
     """Return the exact adjoint that serves a schedule."""
     return Implicit() if isinstance(schedule, Converged) else Checkpointed()
@@ -169,6 +195,15 @@ def default_adjoint(schedule: Schedule) -> Adjoint:
 def _loss_over(learner) -> Callable[..., Any]:
     over = getattr(learner, "loss_over", None)
     return _Concatenated(learner.loss) if over is None else over
+
+
+def _gram_pays(learner, blocks, schedule: Descent, adjoint: Adjoint) -> bool:
+    """Decide for Gram space where the caller left it open: with many more features than rows, and an exact adjoint."""
+    if schedule.gram is not None or not hasattr(learner, "gram_space") or not isinstance(adjoint, Checkpointed):
+        return False
+    n = sum(block.weight.shape[0] for block in blocks)
+    full_batch = schedule.optimiser is None and (schedule.batch_size is None or schedule.batch_size >= n)
+    return full_batch and 2 * n < blocks[0].x.shape[1]
 
 
 def _gram_space(learner, blocks, schedule: Descent, params):
@@ -197,7 +232,7 @@ def check_samples(learner, blocks: tuple[Samples, ...]) -> None:
             )
         _check_block(learner, block, blocks[0])
         for name, values in zip(Samples._fields, block, strict=True):
-            if not isinstance(values, jax.core.Tracer) and not np.isfinite(np.asarray(values)).all():
+            if not isinstance(values, Tracer) and not np.isfinite(np.asarray(values)).all():
                 raise InputError(f"rows must be finite, but {name} holds NaN or infinity: drop or impute those rows.")
 
 

@@ -345,9 +345,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(wrong, near):
     with pytest.raises(DatasetError) as caught:
         load(wrong)
     sentence = str(caught.value)
-    assert sentence == (
-        f"Expected the name of a data set ({', '.join(NAMES)}), got {wrong!r}; did you mean {near!r}?"
-    )
+    assert sentence == (f"Expected the name of a data set ({', '.join(NAMES)}), got {wrong!r}; did you mean {near!r}?")
     assert isinstance(caught.value, InputError)
     assert isinstance(caught.value, ValueError)
 
@@ -369,9 +367,7 @@ def test_a_damaged_file_is_refused(bundled_copy, file, names):
     content[len(content) // 2] ^= 1
     (bundled_copy / file).write_bytes(content)
     for name in names:
-        with pytest.raises(
-            DatasetError, match=f"{file}.*SHA-256.*damaged or was changed; reinstall backgrad"
-        ):
+        with pytest.raises(DatasetError, match=f"{file}.*SHA-256.*damaged or was changed; reinstall backgrad"):
             load(name)
 
 

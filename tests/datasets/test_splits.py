@@ -119,7 +119,5 @@ def test_labels_may_be_names():
 
 @pytest.mark.parametrize("labels", [np.zeros(99), np.zeros((100, 2))])
 def test_labels_of_another_data_set(labels):
-    with pytest.raises(
-        InputError, match=r"labels must have the shape \(100,\), one for each row, got \(\d+,"
-    ):
+    with pytest.raises(InputError, match=r"labels must have the shape \(100,\), one for each row, got \(\d+,"):
         split_rows(100, train=10, validation=10, seed=0, split=0, labels=labels)

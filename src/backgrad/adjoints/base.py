@@ -6,11 +6,11 @@ With F the cost of one gradient, m parameters, T steps and S bytes a state:
 
 | adjoint | exact | for | assumes | time | memory |
 |---|---|---|---|---|---|
-| `Checkpointed` (stored) | yes | any `Descent`, optax too | nothing | T forward + about 2 T backward | T·S |
-| `Checkpointed` (segments) | yes | any `Descent`, optax too | nothing | one more forward pass | about 2√T·S |
-| `BackGradient` | no | (S)GD, fixed step | η small, T short: read its drift | T forward + about 2.5 T backward | S |
-| `Reversible` | yes, of its fixed-point pass | SGD with momentum | float64 on | one more gradient a step | S + T·log₂(1/γ) bits a parameter |
-| `Implicit` | at a stationary point | `Converged`, or `Descent` run that far | ∇²𝓛 regular, ∇𝓛(w) ≈ 0 | one linear solve | dense m², else a few m |
+| `Checkpointed`, stored | yes | any `Descent` | nothing | T forward, about 2 T back | T·S |
+| `Checkpointed`, segments | yes | any `Descent` | nothing | T more forward | about 2√T·S |
+| `BackGradient` | no | (S)GD, fixed step | η and T small: see its drift | T forward, about 2.5 T back | S |
+| `Reversible` | yes (fixed point) | momentum SGD | float64 on | T more gradients | S + T·log₂(1/γ) bits each |
+| `Implicit` | at a solution | both schedules | ∇𝓛 ≈ 0, ∇²𝓛 regular | a linear solve | dense m², else a few m |
 """
 
 import abc

@@ -58,7 +58,7 @@ def central_difference(
     """
     flat, unravel = ravel_pytree(x)
     start, along = np.asarray(flat), np.asarray(ravel_pytree(direction)[0])
-    total = sum(factor * float(f(unravel(start + shift * step * along))) for shift, factor in _STENCIL)
+    total = sum(factor * float(f(unravel(jnp.asarray(start + shift * step * along)))) for shift, factor in _STENCIL)
     return total / (12 * step)
 
 
@@ -101,7 +101,8 @@ def check_gradient(
     flat, unravel = ravel_pytree(x)
     if flat.dtype != jnp.float64:
         raise NumericalError(
-            f"a gradient check needs float64, but x is {flat.dtype}: call jax.config.update('jax_enable_x64', True) first."
+            f"a gradient check needs float64, but x is {flat.dtype}: "
+            "call jax.config.update('jax_enable_x64', True) first."
         )
     slope = np.asarray(ravel_pytree(jax.grad(f)(x) if gradient is None else gradient)[0])
     size = float(np.linalg.norm(slope))
@@ -110,7 +111,7 @@ def check_gradient(
     worst = GradientCheck(size, size, -1.0)
     for one in jax.random.split(key, directions):
         v = _direction(one, slope / size)
-        analytic, numeric = float(slope @ v), central_difference(f, x, unravel(v), step=step)
+        analytic, numeric = float(slope @ v), central_difference(f, x, unravel(jnp.asarray(v)), step=step)
         error = abs(analytic - numeric) / max(abs(analytic), abs(numeric), 1e-300)
         if not error <= worst.error:  # NaN counts as worse
             worst = GradientCheck(analytic, numeric, error)
@@ -128,9 +129,7 @@ def compare_gradients(a: PyTree, b: PyTree) -> Agreement:
     norms = float(np.linalg.norm(first)), float(np.linalg.norm(second))
     if min(norms) == 0 or not np.isfinite(norms).all():
         return Agreement(float("nan"), float("nan"))
-    return Agreement(
-        float(first @ second) / (norms[0] * norms[1]), float(np.linalg.norm(first - second)) / norms[1]
-    )
+    return Agreement(float(first @ second) / (norms[0] * norms[1]), float(np.linalg.norm(first - second)) / norms[1])
 
 
 def check_agreement(a: PyTree, b: PyTree, *, cosine: float = 1.0 - 1e-12, error: float = 1e-6) -> Agreement:

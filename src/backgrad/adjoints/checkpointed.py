@@ -124,7 +124,8 @@ def _descend(inputs: tuple[DescentState, Problem], length: int) -> DescentState:
 @_descend.def_fwd
 def _descend_forward(perturbed, inputs, length):
     del perturbed
-    return _forward(*inputs, length)
+    state, problem = inputs
+    return _forward(state, problem, length)
 
 
 @_descend.def_bwd

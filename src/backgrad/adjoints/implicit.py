@@ -21,10 +21,9 @@ from jax.flatten_util import ravel_pytree
 
 from ..errors import InputError, UnsupportedError
 from ..schedules import Converged, Schedule
-from ..types import Params
 from ..status import Status
+from ..types import Params
 from .base import Adjoint, Field, Problem, steps_of, tree_norm, zeros_for
-
 
 _INCONSISTENT = (
     "the linear solve failed, since the Hessian is singular in a direction that matters or max_steps is too small: "
@@ -168,13 +167,23 @@ def _find(params: Params, problem: Problem) -> Params:
     if schedule.solver == "newton":
         method = optx.LevenbergMarquardt(rtol=schedule.tolerance, atol=schedule.tolerance, norm=optx.two_norm)
         solution = optx.root_find(
-            lambda p, field: field(p, None), method, params, problem.field, max_steps=schedule.max_steps, throw=False
+            lambda p, field: field(p, None),
+            method,
+            params,
+            problem.field,
+            max_steps=schedule.max_steps,
+            throw=False,
         )
         return solution.value
     # L-BFGS stops on the change of the loss, which is of second order in the distance to the optimum.
     method = optx.LBFGS(rtol=schedule.tolerance**2, atol=schedule.tolerance**2, norm=optx.two_norm)
     solution = optx.minimise(
-        lambda p, field: field.value(p), method, params, problem.field, max_steps=schedule.max_steps, throw=False
+        lambda p, field: field.value(p),
+        method,
+        params,
+        problem.field,
+        max_steps=schedule.max_steps,
+        throw=False,
     )
     return solution.value
 
@@ -193,7 +202,8 @@ def _stationary_forward(perturbed, inputs, adjoint):
     for name, part in moved.items():
         if any(leaf is True for leaf in jax.tree.leaves(part)):
             raise UnsupportedError(
-                f"a stationary point does not depend on the {name}, so Implicit has no gradient for it: use Checkpointed()."
+                f"a stationary point does not depend on the {name}, so Implicit has no gradient for it: "
+                "use Checkpointed()."
             )
     trained = _find(*inputs)
     return trained, trained

@@ -235,8 +235,9 @@ def _descend(inputs: tuple[Params, Problem], adjoint: Reversible) -> Params:
 @_descend.def_fwd
 def _descend_forward(perturbed, inputs, adjoint):
     del perturbed
-    machine, _ = _machine(*inputs, adjoint)
-    state = _run(*inputs, adjoint)
+    params, problem = inputs
+    machine, _ = _machine(params, problem, adjoint)
+    state = _run(params, problem, adjoint)
     return machine.to_float(state.w), state
 
 
@@ -263,8 +264,9 @@ def _descend_backward(state, cotangent, perturbed, inputs, adjoint):
     carry = (state, cotangent, *zeros)
     (begin, w_bar, _, total), _ = jax.lax.scan(back, carry, steps_of(problem.descent()), reverse=True)
     wrong = jnp.any(begin.w != start.w) | jnp.any(begin.v != 0) | jnp.any(begin.buffer != 0)
-    w_bar = eqx.error_if(
-        w_bar,
+    # Attached to all cotangents: were it on one that nobody asks for, XLA would drop the check with it.
+    w_bar, total = eqx.error_if(
+        (w_bar, total),
         wrong,
         "Reversible did not return to the initial parameters bit for bit, so its gradient is wrong. The gradient "
         "of the training loss is not deterministic on this device: use Checkpointed().",

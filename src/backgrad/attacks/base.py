@@ -66,7 +66,13 @@ class Attack(eqx.Module):
 
     @abc.abstractmethod
     def search(
-        self, objective: OuterObjective, threat: ThreatModel, start: jax.Array, *, seed: int, progress: Progress
+        self,
+        objective: OuterObjective,
+        threat: ThreatModel,
+        start: jax.Array,
+        *,
+        seed: int,
+        progress: Progress,
     ) -> Optimised:
         """Move the points from `start` to where the objective is high.
 
@@ -144,9 +150,7 @@ def _start(train: Samples, threat: ThreatModel, seed: int) -> tuple[np.ndarray, 
             f"training rows need at least two classes, but all of them have label {labels[0]}: nothing can be flipped."
         )
     rng = np.random.default_rng(seed)
-    return flipped_rows(
-        np.asarray(train.x), labels, n_classes=train.y.shape[1], points=threat.budget, rng=rng
-    )
+    return flipped_rows(np.asarray(train.x), labels, n_classes=train.y.shape[1], points=threat.budget, rng=rng)
 
 
 def _feasible_start(points, labels, train: Samples, threat: ThreatModel) -> jax.Array:
@@ -181,7 +185,5 @@ def _health(objective, threat: ThreatModel, begin, found: Optimised, seed: int) 
     verdict, sentence = judge(
         objective_start=first, objective_best=last, errors=errors, drift=found.drift, feasible=feasible
     )
-    share = float(threat.feasible.share_at_bounds(points)) if hasattr(threat.feasible, "share_at_bounds") else 0.0
-    return AttackHealth(
-        first, last, *errors, found.drift, share, feasible, len(found.trace), verdict, sentence
-    )
+    share = float(threat.feasible.share_at_bounds(points))
+    return AttackHealth(first, last, *errors, found.drift, share, feasible, len(found.trace), verdict, sentence)

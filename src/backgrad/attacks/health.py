@@ -53,23 +53,28 @@ def gradient_error(objective: OuterObjective, points, *, key) -> float | None:
     """Return the relative error of the hypergradient at `points`, None where it cannot be measured."""
     if np.asarray(points).dtype != np.float64 or points.size == 0:
         return None
-    gradient = differentiate(objective, points).gradient
+    found = differentiate(objective, points)
+    gradient = found.gradient
+    # A step along which the gradient promises no more than a thousandth of the value: through a long, nearly
+    # chaotic training run gradients can be so steep that a fixed step would leave the neighbourhood they describe.
+    size = float(np.linalg.norm(gradient))
+    step = min(1e-5, 1e-3 * abs(float(found.value)) / size) if 0 < size < math.inf else 1e-5
     try:
-        found = check_gradient(
+        check = check_gradient(
             lambda x: evaluate(objective, x),
             points,
             key=key,
             gradient=gradient,
             directions=1,
-            step=1e-5,
+            step=step,
             tolerance=math.inf,
         )
     except GradientError:  # a gradient of zero, or not finite: nothing to compare
         return None if np.isfinite(gradient).all() else math.inf
-    return found.error
+    return check.error
 
 
-def judge(  # noqa: PLR0911 (one return a verdict)
+def judge(
     *,
     objective_start: float,
     objective_best: float,
@@ -83,10 +88,22 @@ def judge(  # noqa: PLR0911 (one return a verdict)
     if not feasible:
         return "failed", "some points left the feasible set."
     if objective_best <= objective_start:
-        return "failed", "the objective never rose above its start: the attack failed, which does not make the model robust."
+        return (
+            "failed",
+            "the objective never rose above its start: the attack failed, which does not make the model robust.",
+        )
     if drift > _DRIFT_LIMIT:
-        return "suspect", f"the reversal drifted by {drift:.2g}, so its gradients may be wrong: use an exact adjoint."
+        return (
+            "suspect",
+            f"the reversal drifted by {drift:.2g}, so its gradients may be wrong: use an exact adjoint.",
+        )
     worst = max((e for e in errors if e is not None), default=None)
     if worst is not None and not worst <= _GRADIENT_LIMIT:
-        return "suspect", f"a hypergradient differs from a finite difference by {worst:.1%}: the optimum may be missed."
-    return "worked", f"the objective rose from {objective_start:.3f} to {objective_best:.3f} on gradients that check out."
+        return (
+            "suspect",
+            f"a hypergradient differs from a finite difference by {worst:.1%}: the optimum may be missed.",
+        )
+    return (
+        "worked",
+        f"the objective rose from {objective_start:.3f} to {objective_best:.3f} on gradients that check out.",
+    )

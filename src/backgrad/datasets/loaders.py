@@ -150,9 +150,7 @@ def read_mnist_1_7() -> Table:
     pixels, digits = _mnist_file()
     keep = (digits == 1) | (digits == 7)
     minimum, maximum = _declared_range(pixels.shape[1], 255.0)
-    return Table(
-        pixels[keep], (digits[keep] == 7).astype(np.int64), _pixel_names(28), ("1", "7"), minimum, maximum
-    )
+    return Table(pixels[keep], (digits[keep] == 7).astype(np.int64), _pixel_names(28), ("1", "7"), minimum, maximum)
 
 
 # --- scikit-learn ---------------------------------------------------------------------------------

@@ -129,8 +129,7 @@ _ENTRIES = (
             description="Wines from three growers of one Italian region; results of a chemical analysis.",
             source="scikit-learn, sklearn.datasets.load_wine",
             licence=_SKLEARN_LICENCE,
-            citation="S. Aeberhard, M. Forina: Wine. UCI Machine Learning Repository, 1992. "
-            "doi:10.24432/C5PC7J",
+            citation="S. Aeberhard, M. Forina: Wine. UCI Machine Learning Repository, 1992. doi:10.24432/C5PC7J",
         ),
         loaders.read_wine,
     ),
@@ -140,8 +139,7 @@ _ENTRIES = (
             n_samples=569,
             n_features=30,
             n_classes=2,
-            description="Breast tumours, malignant (class 0) or benign (class 1); "
-            "shapes of cell nuclei in images.",
+            description="Breast tumours, malignant (class 0) or benign (class 1); shapes of cell nuclei in images.",
             source="scikit-learn, sklearn.datasets.load_breast_cancer",
             licence=_SKLEARN_LICENCE,
             citation="W. Wolberg, O. Mangasarian, N. Street, W. Street: Breast Cancer Wisconsin "

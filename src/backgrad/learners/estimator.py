@@ -11,12 +11,15 @@ JAX's global flags stay as they are: float64 holds inside `fit` and the predicti
 
 import functools
 import inspect
+import pickle
 import warnings
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import softmax
@@ -29,24 +32,27 @@ from ..schedules import Converged, Descent, Schedule, initial_key
 from ..training import Status, Trained, train
 from ..types import Params, Samples
 from .base import LearnerLike
-from .linear import LogisticRegression, Ridge, SoftmaxRegression
+from .linear import Linear, LogisticRegression, Ridge, SoftmaxRegression
 from .mlp import MLP
 
-DEFAULT_SCHEDULE = Descent(steps=1000, step_size=0.003, momentum=0.9)
-"""What `schedule=None` means: full-batch descent whose step suits features of up to about 20 standard units."""
+# One object for all fits: an optax optimiser is hashed by its functions, so a new one would compile training anew.
+DEFAULT_SCHEDULE = Descent(1000, optimiser=optax.adam(optax.cosine_decay_schedule(0.05, 1000)))
+"""What `schedule=None` means: 1,000 full-batch steps of Adam, their size falling from 0.05 to 0 along a cosine.
+
+Adam's steps do not grow with the features, so data that nobody scaled still train, if not always well."""
 
 _LOG_ODDS = (LogisticRegression, SoftmaxRegression, MLP)
 
 
-def float64():
+def _float64():
     """Return a context in which JAX computes in float64; it ends with the block and holds for this thread alone."""
     enable = getattr(jax, "enable_x64", None)
     if enable is None:  # JAX before 0.8
-        from jax.experimental import enable_x64 as enable
+        from jax.experimental import enable_x64 as enable  # pyright: ignore[reportAttributeAccessIssue]
     return enable(True)
 
 
-def is_finished(learner: Any) -> bool:
+def _is_finished(learner: Any) -> bool:
     """Tell a finished learner, which fixes its shape, from a class or factory that waits for one."""
     return isinstance(learner, LearnerLike) and not isinstance(learner, type)
 
@@ -68,7 +74,7 @@ def build_learner(recipe: Any, *, n_features: int, n_classes: int) -> Any:
         UnsupportedError: the learner is a regressor.
     """
     learner = recipe
-    if not is_finished(recipe):
+    if not _is_finished(recipe):
         if not callable(recipe):
             raise InputError(
                 "learner must be a learner class, a factory such as functools.partial(MLP, hidden=(10,)), or a "
@@ -78,7 +84,7 @@ def build_learner(recipe: Any, *, n_features: int, n_classes: int) -> Any:
         wanted = inspect.signature(recipe).parameters.keys() - bound.keys()
         shape = {"n_features": n_features, "n_classes": n_classes}
         learner = recipe(**{name: size for name, size in shape.items() if name in wanted})
-    if not is_finished(learner):
+    if not _is_finished(learner):
         raise InputError(
             f"the learner factory must return an object with init, scores and loss; it returned {learner!r}."
         )
@@ -90,16 +96,15 @@ def build_learner(recipe: Any, *, n_features: int, n_classes: int) -> Any:
     return learner
 
 
-def _check_shape(learner: Any, n_features: int, n_outputs: int) -> None:
-    """Raise unless a learner was made for rows of this shape; one that does not tell its shape passes."""
-    for name, got, noun in (("n_features", n_features, "features"), ("n_outputs", n_outputs, "classes")):
-        expected = getattr(learner, name, None)
-        if expected is not None and expected != got:
-            kind = type(learner).__name__
-            raise InputError(
-                f"this {kind} was made for {expected} {noun}, but the rows have {got}: pass the class {kind} or a "
-                "functools.partial of it, without its shape, and fit fills the shape in."
-            )
+def _check_size(learner: Any, name: str, got: int) -> None:
+    """Raise unless a learner was made for this many features or outputs; one that does not tell passes."""
+    expected = getattr(learner, name, got)
+    if expected != got:
+        kind, noun = type(learner).__name__, {"n_features": "features", "n_outputs": "classes"}[name]
+        raise InputError(
+            f"this {kind} was made for {expected} {noun}, but the rows have {got}: pass the class {kind}, or a "
+            "functools.partial of it without that number, and fit fills it in."
+        )
 
 
 def _schedule(schedule: Any) -> Schedule:
@@ -111,33 +116,33 @@ def _schedule(schedule: Any) -> Schedule:
     return schedule
 
 
-def _judge(runs: list[Trained], schedule: Schedule) -> Status:
+def _judge(runs: list[Trained]) -> Status:
     """Return the worst status of some training runs; raise or warn where it is bad.
 
     Raises:
         DivergenceError: a run diverged.
     """
-    status = Status(max(int(run.status) for run in runs))
+    worst = max(runs, key=lambda run: int(run.status))
+    status = Status(int(worst.status))
     if status is Status.DIVERGED:
-        remedy = "lower step_size" if isinstance(schedule, Descent) else "set l2 above 0"
         raise DivergenceError(
-            f"training diverged: the loss went from {max(float(r.initial_loss) for r in runs):.3g} to "
-            f"{max(float(r.loss) for r in runs):.3g} under {schedule}. Scale the features, for instance with "
-            f"StandardScaler, or {remedy}."
+            f"training diverged: its loss went from {float(worst.initial_loss):.3g} to {float(worst.loss):.3g}. "
+            "Scale the features (sklearn.preprocessing.StandardScaler), lower the schedule's step size, or raise l2."
         )
     if status is Status.NOT_CONVERGED:
         warnings.warn(
-            f"training stopped where the gradient's norm is {max(float(r.gradient_norm) for r in runs):.3g}, short "
-            f"of a stationary point, under {schedule}: raise max_steps, scale the features or set l2 above 0.",
+            f"training stopped where the norm of the gradient is {float(worst.gradient_norm):.3g}, short of a "
+            "stationary point: raise the schedule's max_steps, scale the features, set l2 above 0, or try the other "
+            "solver.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     if status is Status.NO_FINITE_OPTIMUM:
         warnings.warn(
             "the training loss has no unique finite optimum (separable classes without L2, or redundant features), "
             "so the parameters are where the solver happened to stop: set l2 above 0, or train by Descent.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return status
 
@@ -172,8 +177,8 @@ class LearnerClassifier(ClassifierMixin, BaseEstimator):
             (`functools.partial(MLP, hidden=(5,), l2=0.01)`, or a function) which is given those of the keyword
             arguments `n_features` and `n_classes` that it takes. A finished learner (`MLP(4, 3)`) is accepted too;
             it fixes the shape, and `fit` refuses rows of another.
-        schedule: how to train it; None for `DEFAULT_SCHEDULE`, 1,000 steps of full-batch descent. A fixed
-            step size asks for features of a known scale: put a `StandardScaler` in front.
+        schedule: how to train it; None for `DEFAULT_SCHEDULE`, 1,000 full-batch steps of Adam. A fixed step size asks
+            for features of a known scale: put a `StandardScaler` in front.
 
     Attributes:
         classes_: the classes, (k,), sorted; those of rows of weight 0 alone do not count.
@@ -184,9 +189,9 @@ class LearnerClassifier(ClassifierMixin, BaseEstimator):
         n_features_in_: d.
         feature_names_in_: the columns' names, (d,), where `fit` was given a frame with such names.
 
-    `predict_proba` exists where scores are log-odds or inputs of a softmax (`LogisticRegression`, `SoftmaxRegression`,
-    `MLP`, and any class that sets `probabilistic = True`). Of a factory that is a plain function this is known
-    only after `fit`.
+    `predict_proba` exists where scores are log-odds or inputs of a softmax (`LogisticRegression`,
+    `SoftmaxRegression`, `MLP`, and any class that sets `probabilistic = True`). Of a factory that is a plain
+    function this is known only after `fit`.
     """
 
     classes_: Any
@@ -230,7 +235,7 @@ class LearnerClassifier(ClassifierMixin, BaseEstimator):
                 f"class(es): {classes.tolist()}."
             )
         labels = np.asarray(y[:, None] == classes, dtype=np.float64)
-        with float64():
+        with _float64():
             self._train(X, labels, weight, schedule)
         self.classes_ = classes
         self.n_iter_ = schedule.steps if isinstance(schedule, Descent) else None
@@ -238,20 +243,19 @@ class LearnerClassifier(ClassifierMixin, BaseEstimator):
 
     def _train(self, x, labels, weight, schedule: Schedule) -> None:
         """Train once, or k times one-vs-rest, from the same initial parameters."""
-        learner = build_learner(self.learner, n_features=x.shape[1], n_classes=labels.shape[1])
+        d, k = x.shape[1], labels.shape[1]
+        learner = build_learner(self.learner, n_features=d, n_classes=k)
+        _check_size(learner, "n_features", d)
         start = learner.init(initial_key(schedule))
         binary = jax.eval_shape(learner.scores, start, x).ndim == 1
-        one_vs_rest = binary and labels.shape[1] > 2 and is_finished(self.learner) is False
-        columns = labels.T if one_vs_rest else [None]
-        _check_shape(learner, x.shape[1], 2 if one_vs_rest else labels.shape[1])
-        targets = [labels if one is None else np.column_stack([1 - one, one]) for one in columns]
-        runs = [
-            train(learner, jax.tree.map(jax.numpy.asarray, Samples(x, y, weight)), schedule=schedule, params=start)
-            for y in targets
-        ]
-        self.trained_status_ = _judge(runs, schedule)
-        stack = np.stack if one_vs_rest else (lambda leaves: np.array(leaves[0]))
-        self.params_ = jax.tree.map(lambda *leaves: stack(leaves), *(run.params for run in runs))
+        one_vs_rest = binary and k > 2
+        _check_size(learner, "n_outputs", 2 if one_vs_rest else k)
+        targets = [np.column_stack([1 - own, own]) for own in labels.T] if one_vs_rest else [labels]
+        rows = [Samples(jnp.asarray(x), jnp.asarray(y), jnp.asarray(weight)) for y in targets]
+        runs = [train(learner, block, schedule=schedule, params=start) for block in rows]
+        self.trained_status_ = _judge(runs)
+        parts = [jax.tree.map(np.array, run.params) for run in runs]
+        self.params_ = jax.tree.map(lambda *leaves: np.stack(leaves), *parts) if one_vs_rest else parts[0]
         self.learner_, self._one_vs_rest = learner, one_vs_rest
 
     def decision_function(self, X: Any):
@@ -265,7 +269,7 @@ class LearnerClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        with float64():
+        with _float64():
             scores = np.array(_scores(self.learner_, self.params_, X, self._one_vs_rest))
         return scores[:, 1] - scores[:, 0] if scores.shape[1:] == (2,) else scores
 
@@ -283,3 +287,60 @@ class LearnerClassifier(ClassifierMixin, BaseEstimator):
             return softmax(np.column_stack([np.zeros_like(decision), decision]))
         # The softmax of log σ(s) is the normalised σ(s), without 0/0 where all scores are low.
         return softmax(-np.logaddexp(0, -decision) if self._one_vs_rest else decision)
+
+
+_WEIGHTS = "check_sample_weight_equivalence_on_dense_data"
+_SCORE = "check_classifiers_train"
+_FAR = ("check_fit_idempotent", "check_fit_check_is_fitted", "check_n_features_in")
+_PICKLES = ("check_estimators_pickle", "check_estimators_overwrite_params")
+
+
+def expected_failed_checks(estimator: LearnerClassifier) -> dict[str, str]:
+    """Return the checks of scikit-learn that an estimator's learner and schedule cannot be held to, with reasons.
+
+    It is what `sklearn.utils.estimator_checks.check_estimator` and `parametrize_with_checks` take by this name. The
+    default schedule, and `Converged` by Newton with an l2 above 0, have none.
+
+    Args:
+        estimator: not yet fitted, its learner a class or a factory.
+
+    Returns:
+        Reasons by name of the check.
+
+    Raises:
+        InputError: a finished learner, whose fixed shape fits none of the rows that the checks make up.
+    """
+    if _is_finished(estimator.learner):
+        raise InputError(
+            "the checks fit rows of many shapes, and a finished learner fits one: give a class or a "
+            f"functools.partial, such as LearnerClassifier({type(estimator.learner).__name__})."
+        )
+    schedule = _schedule(estimator.schedule)
+    linear = isinstance(build_learner(estimator.learner, n_features=2, n_classes=2), Linear)
+    if isinstance(schedule, Descent):
+        failures = _failures_of_descent(schedule, linear)
+    elif schedule.solver == "lbfgs":
+        failures = {_WEIGHTS: "L-BFGS stops on the change of the loss, before parameters agree to the check's 1e-7"}
+    else:
+        failures = {}
+    try:
+        pickle.dumps(estimator.get_params())
+    except (pickle.PicklingError, AttributeError, TypeError):
+        failures |= dict.fromkeys(_PICKLES, "functions made inside functions, as optax's are, cannot be pickled")
+    return failures
+
+
+def _failures_of_descent(schedule: Descent, linear: bool) -> dict[str, str]:
+    """Return the checks that a descent cannot be held to, of a linear learner or another."""
+    failures = {}
+    if schedule.batch_size is not None:
+        failures[_WEIGHTS] = "mini-batches are drawn from rows, so a row of weight 2 is not a row repeated"
+    if schedule.optimiser is not None:
+        return failures
+    step = float(schedule.step_size)
+    # Two features of mean 100 give the squared loss a curvature of 2·10⁴; descent is stable below 2 / curvature.
+    if linear and step > 1e-4:
+        failures |= dict.fromkeys(_FAR, "the rows have a mean of 100, on which steps above 1e-4 diverge")
+    if schedule.steps * step <= 1 - float(schedule.momentum):
+        failures[_SCORE] = "steps × step_size / (1 − momentum) is at most 1, too little training for 83 % accuracy"
+    return failures

@@ -1,5 +1,6 @@
 """Multilayer perceptrons."""
 
+import itertools
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -66,7 +67,7 @@ class MLP(Learner):
         draw = jax.nn.initializers.glorot_uniform()
         return tuple(
             Layer(draw(key, shape), jnp.zeros(shape[1]))
-            for key, shape in zip(keys, zip(widths[:-1], widths[1:], strict=True), strict=True)
+            for key, shape in zip(keys, itertools.pairwise(widths), strict=True)
         )
 
     def scores(self, params: tuple[Layer, ...], x: Float[Array, "n d"]) -> Float[Array, "n k"]:

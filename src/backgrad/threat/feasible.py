@@ -6,7 +6,7 @@ a smooth image of free variables, whose temperature an attack lowers until the p
 """
 
 import abc
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -27,8 +27,6 @@ def unit(gradient: Float[Array, "p d"]) -> Float[Array, "p d"]:
 class FeasibleSet(eqx.Module):
     """A set of points (p, d), described row by row."""
 
-    discrete: ClassVar[bool] = False
-
     @abc.abstractmethod
     def project(self, points: Points) -> Points:
         """Return the nearest feasible points."""
@@ -44,6 +42,10 @@ class FeasibleSet(eqx.Module):
     @abc.abstractmethod
     def ascend(self, points: Points, gradient: Points, length: float) -> Points:
         """Take one feasible step of Euclidean `length` along the gradient, each point for itself."""
+
+    @abc.abstractmethod
+    def share_at_bounds(self, points: Points) -> Float[Array, ""]:
+        """Return the share of coordinates that cannot move any further in one direction."""
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -94,10 +96,20 @@ class Box(FeasibleSet):
         return {"set": "box", **{k: jnp.asarray(v).tolist() for k, v in bounds.items()}}
 
 
-class Binary(FeasibleSet):
-    """All features 0 or 1."""
+class Discrete(FeasibleSet):
+    """A set whose points are isolated, with a smooth image of free variables that an attack can move in."""
 
-    discrete: ClassVar[bool] = True
+    @abc.abstractmethod
+    def relax(self, latent: Points, temperature: Float[Array, ""]) -> Points:
+        """Return points in the convex hull of the set, which come closer to it as the temperature falls."""
+
+    @abc.abstractmethod
+    def latent(self, points: Points) -> Points:
+        """Return free variables whose relaxation is near `points`."""
+
+
+class Binary(Discrete):
+    """All features 0 or 1."""
 
     def project(self, points: Points) -> Points:
         """Round; a half becomes 1."""
@@ -112,7 +124,7 @@ class Binary(FeasibleSet):
         return jax.random.bernoulli(key, 0.5, (n, d)).astype(jnp.result_type(float))
 
     def ascend(self, points: Points, gradient: Points, length: float) -> Points:
-        """Flip the length² coordinates of each point (at least one) whose flip promises the largest first-order gain."""
+        """Flip the length² coordinates of each point (at least one) that promise the largest first-order gains."""
         gain = gradient * (1 - 2 * points)
         count = min(max(1, round(length**2)), points.shape[1])
         threshold = jax.lax.top_k(gain, count)[0][:, -1:]

@@ -70,7 +70,7 @@ class SmoothZeroOne(OuterLoss):
         width: of the sigmoid, in mean margins; the zero-one error is the limit at 0.
     """
 
-    width: float = eqx.field(default=0.3, static=True)
+    width: float = eqx.field(default=0.5, static=True)
 
     def __check_init__(self):
         if not 0 < self.width < float("inf"):

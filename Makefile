@@ -1,0 +1,33 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test slow check bench clean
+
+# One environment serves all targets; each is installed once, and again when pyproject.toml changes.
+$(VENV)/installed-%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .$(if $(filter run,$*),,[$*])
+	touch $@
+
+demo: $(VENV)/installed-run
+	$(BIN)/backgrad attack spambase --out demo
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n auto
+
+slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m pytest benchmarks --override-ini addopts= --benchmark-only
+
+clean:
+	rm -rf $(VENV) demo dist build

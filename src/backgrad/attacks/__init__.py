@@ -1,0 +1,1 @@
+"""Attacks: how poisoning points are chosen."""

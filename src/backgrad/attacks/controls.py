@@ -1,0 +1,66 @@
+"""What every attack is compared with: points that nobody optimised."""
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from ..threat.model import ThreatModel
+from .base import Attack, Optimised, Progress
+from .objective import OuterObjective, evaluate
+
+
+class LabelFlip(Attack):
+    """The start of an attack and no more: rows with a wrong label."""
+
+    name = "label-flip"
+
+    def search(
+        self,
+        objective: OuterObjective,
+        threat: ThreatModel,
+        start: jax.Array,
+        *,
+        seed: int,
+        progress: Progress,
+    ) -> Optimised:
+        """Return the start."""
+        del objective, threat, seed
+        progress(1.0)
+        return unoptimised(start)
+
+
+class RandomPoints(Attack):
+    """Points drawn uniformly from the feasible set, the best of several draws.
+
+    Args:
+        draws: how many sets of points to try.
+    """
+
+    draws: int = eqx.field(default=10, static=True)
+
+    name = "random"
+
+    def search(
+        self,
+        objective: OuterObjective,
+        threat: ThreatModel,
+        start: jax.Array,
+        *,
+        seed: int,
+        progress: Progress,
+    ) -> Optimised:
+        """Return the best draw, or the start where no draw is better."""
+        best, best_value, trace = start, float(evaluate(objective, start)), []
+        for i, key in enumerate(jax.random.split(jax.random.key(seed), self.draws), start=1):
+            points = threat.feasible.sample(key, *start.shape).astype(start.dtype)
+            value = float(evaluate(objective, points))
+            trace.append(value)
+            if value > best_value:
+                best, best_value = points, value
+            progress(i / self.draws)
+        return unoptimised(best, trace)
+
+
+def unoptimised(points: jax.Array, trace=()) -> Optimised:
+    """Return points that no gradient moved."""
+    return Optimised(points, np.asarray(trace, dtype=float), 0.0)

@@ -1,0 +1,158 @@
+r"""Attacks that move one point at a time: the paper's greedy Algorithm 1, and coordinate passes.
+
+A single point x_c ascends by steps of fixed length along its normalised hypergradient,
+
+    x_c ← Π_Φ(x_c + α ∇_{x_c}𝒜 / ‖∇_{x_c}𝒜‖),    until 𝒜 gains less than ε  (Algorithm 1, line 5),
+
+while the others stay. `GreedyAttack` adds the points one after another, each optimised once when it joins.
+`CoordinateAttack` starts with all points in place and goes round them in passes, which the paper's CNN experiment does.
+On a binary set a step of length α flips the α² coordinates that promise most.
+
+Shapes are static: points yet to join are there with weight 0, so one compilation serves however many points.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..errors import InputError
+from ..threat.feasible import FeasibleSet
+from ..threat.model import ThreatModel
+from ..types import Samples
+from .base import Attack, Optimised, Progress
+from .objective import OuterObjective
+
+
+class PointwiseAttack(Attack):
+    """What greedy and coordinate attacks share.
+
+    Args:
+        max_steps: most ascent steps of a point, each time it is its turn.
+        step_size: α, the length of a step.
+        epsilon: ε, the gain of 𝒜 below which a point stops.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    max_steps: int = eqx.field(default=100, static=True)
+    step_size: float = eqx.field(default=1.0, static=True)
+    epsilon: float = eqx.field(default=1e-5, static=True)
+
+    def __check_init__(self):
+        if not isinstance(self.max_steps, int) or self.max_steps < 1:
+            raise InputError(f"max_steps must be a positive whole number; got {self.max_steps!r}.")
+        if not self.step_size > 0 or not self.epsilon >= 0:
+            raise InputError(
+                f"step_size must be positive and epsilon 0 or more; got {self.step_size} and {self.epsilon}."
+            )
+
+    def _turns(self, points: int) -> list[tuple[int, int]]:
+        """Return the points in the order of their turns, each with the number of points present."""
+        raise NotImplementedError
+
+    def search(
+        self,
+        objective: OuterObjective,
+        threat: ThreatModel,
+        start: jax.Array,
+        *,
+        seed: int,
+        progress: Progress,
+    ) -> Optimised:
+        """Give each point its turns."""
+        del seed
+        points, trace, drift = start, [], 0.0
+        turns = self._turns(threat.budget)
+        for done, (mover, present) in enumerate(turns, start=1):
+            weight = jnp.asarray(np.arange(threat.budget) < present, start.dtype)
+            points, values, steps, drifted = _ascend(self, objective, threat.feasible, points, weight, jnp.int32(mover))
+            trace.append(np.asarray(values)[: int(steps)])
+            drift = max(drift, float(drifted))
+            progress(done / len(turns))
+        return Optimised(points, np.concatenate(trace), drift)
+
+
+class GreedyAttack(PointwiseAttack):
+    """The paper's Algorithm 1 for several points: one after another, each kept once optimised."""
+
+    name = "greedy"
+
+    def _turns(self, points: int) -> list[tuple[int, int]]:
+        return [(j, j + 1) for j in range(points)]
+
+
+class CoordinateAttack(PointwiseAttack):
+    """All points present from the start, optimised in turn over several passes.
+
+    Args:
+        passes: times each point gets its turn.
+    """
+
+    passes: int = eqx.field(default=2, static=True)
+
+    name = "coordinate"
+
+    def _turns(self, points: int) -> list[tuple[int, int]]:
+        return [(j, points) for _ in range(self.passes) for j in range(points)]
+
+
+class _Walk(NamedTuple):
+    """One point's ascent: where it is, the best so far, and the objective of each step taken."""
+
+    x: Float[Array, "1 d"]
+    gradient: Float[Array, "1 d"]
+    best: Float[Array, "1 d"]
+    best_value: Float[Array, ""]
+    values: Float[Array, "s"]
+    i: Int[Array, ""]
+    drift: Float[Array, ""]
+
+
+@eqx.filter_jit
+def _ascend(
+    attack: PointwiseAttack,
+    objective: OuterObjective,
+    feasible: FeasibleSet,
+    points: Float[Array, "p d"],
+    weight: Float[Array, "p"],
+    mover: Int[Array, ""],
+):
+    """Let point `mover` ascend; return all points, the objective's trace, its length, and the largest drift."""
+    alone = weight.at[mover].set(0.0)
+    others = (Samples(points, objective.labels, alone),)
+    single = eqx.tree_at(lambda o: o.labels, objective, objective.labels[mover][None])
+    values = jnp.full(attack.max_steps + 1, -jnp.inf, points.dtype)
+
+    def measure(x):
+        return single.hypergradient(x, others=others)
+
+    def more(walk):
+        # Step i was measured; go on if it gained at least ε over the one before.
+        gained = (walk.i == 0) | (walk.values[walk.i] - walk.values[jnp.maximum(walk.i - 1, 0)] >= attack.epsilon)
+        return gained & (walk.i < attack.max_steps)
+
+    def step(walk):
+        x = feasible.ascend(walk.x, walk.gradient, attack.step_size)
+        found = measure(x)
+        # The step that ends the ascent may have lost, hence the best is kept, not the last.
+        better = found.value > walk.best_value
+        return _Walk(
+            x,
+            found.gradient,
+            jnp.where(better, x, walk.best),
+            jnp.where(better, found.value, walk.best_value),
+            walk.values.at[walk.i + 1].set(found.value),
+            walk.i + 1,
+            jnp.maximum(walk.drift, found.drift),
+        )
+
+    x = points[mover][None]
+    found = measure(x)
+    begin = _Walk(x, found.gradient, x, found.value, values.at[0].set(found.value), jnp.int32(0), found.drift)
+    end = jax.lax.while_loop(more, step, begin)
+    return points.at[mover].set(end.best[0]), end.values, end.i + 1, end.drift

@@ -1,0 +1,91 @@
+"""The `backgrad` command: its verbs, and how errors reach the user.
+
+Exit codes: 0 done · 2 bad usage or bad input, in one sentence · 4 internal failure, with a log file ·
+130 interrupted.
+"""
+
+import sys
+import tempfile
+import traceback
+from typing import Annotated
+
+import typer
+
+from .._version import __version__
+from ..errors import DivergenceError, InputError, NotConvergedError
+from .attack import attack
+from .datasets import datasets
+
+BAD_INPUT, INTERNAL, INTERRUPTED = 2, 4, 130
+
+app = typer.Typer(
+    name="backgrad",
+    help="How much damage can poisoned training rows do to a model, and how few rows does it take?",
+    epilog="Start with: backgrad attack spambase",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(attack)
+app.command()(datasets)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"backgrad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    del version
+
+
+def _say(message: str) -> None:
+    """Print one sentence to standard error."""
+    print(f"backgrad: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _is_usage_error(error: BaseException) -> bool:
+    """Tell whether an exception is one of the option parser's own, whichever library it comes from."""
+    return any(cls.__name__ == "ClickException" for cls in type(error).__mro__)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line, and exit with its code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except (InputError, DivergenceError, NotConvergedError) as error:
+        _say(str(error))
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        _say("interrupted; nothing was written. Run the same command again to start over.")
+        code = INTERRUPTED
+    except Exception as error:
+        code = _other(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _other(error: Exception) -> int:
+    """Report a usage error of the parser, or an error of ours with a log file; return the exit code."""
+    name = type(error).__name__
+    if name == "NoArgsIsHelpError":  # the help was printed already
+        return BAD_INPUT
+    if name == "Abort":
+        _say("interrupted; nothing was written. Run the same command again to start over.")
+        return INTERRUPTED
+    if _is_usage_error(error):
+        message = getattr(error, "format_message", lambda: str(error))()
+        _say(f"{message.rstrip('.')}. Try 'backgrad --help' or 'backgrad attack --help'.")
+        return BAD_INPUT
+    with tempfile.NamedTemporaryFile("w", prefix="backgrad-", suffix=".log", delete=False) as log:
+        log.write("".join(traceback.format_exception(error)))
+    _say(f"internal failure ({name}). The details are in {log.name}; please report them.")
+    return INTERNAL

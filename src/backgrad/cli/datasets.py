@@ -1,0 +1,17 @@
+"""`backgrad datasets`: what can be attacked by name."""
+
+import typer
+
+
+def datasets() -> None:
+    """List the bundled data sets, with licence and citation."""
+    from ..datasets import list_datasets
+
+    for entry in list_datasets():
+        size = f"{entry.n_samples} rows, {entry.n_features} features, {entry.n_classes} classes"
+        typer.secho(f"{entry.name}", bold=True, nl=False)
+        typer.echo(f"  {size}")
+        typer.echo(f"  {entry.description}")
+        typer.echo(f"  Licence: {entry.licence}")
+        typer.echo(f"  Source: {entry.source}")
+        typer.echo(f"  Cite: {entry.citation}\n")

@@ -1,0 +1,72 @@
+"""Writing results: all files of a run appear together, or none does."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+
+class OutputFolder:
+    """A folder that receives a run's files at its end.
+
+    Whether it can be written is found out before work starts. Until `commit`, nothing is visible in it; a folder
+    that this run had to create and did not fill is removed again.
+
+    Args:
+        path: the folder; created where missing, and files of the same names replaced.
+
+    Raises:
+        InputError: the folder cannot be created or written.
+    """
+
+    def __init__(self, path: Path):
+        """Create the folder and a hidden one inside it, where files are prepared."""
+        self.path = path
+        self._created: list[Path] = []
+        try:
+            for parent in [*reversed(path.parents), path]:
+                if not parent.exists():
+                    parent.mkdir()
+                    self._created.append(parent)
+            self._staging = Path(tempfile.mkdtemp(prefix=".backgrad-", dir=path))
+        except OSError as error:
+            self._remove_created()
+            reason = error.strerror or str(error)
+            raise InputError(
+                f"--out must be a folder that can be written, but {path} is not ({reason}): choose another."
+            ) from None
+
+    def __enter__(self) -> "OutputFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._remove_created()
+
+    def _remove_created(self) -> None:
+        for folder in reversed(self._created):
+            try:
+                folder.rmdir()
+            except OSError:  # it holds files now
+                return
+
+    def prepare(self, name: str, write: Callable[[Path], Any]) -> None:
+        """Let `write` produce the file called `name` out of sight."""
+        write(self._staging / name)
+
+    def prepare_json(self, name: str, content: Any) -> None:
+        """Prepare a JSON file; numbers that are not finite are an error, since JSON has none."""
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        self.prepare(name, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def commit(self) -> None:
+        """Move all prepared files into place."""
+        for file in sorted(self._staging.iterdir()):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(file, self.path / file.name)

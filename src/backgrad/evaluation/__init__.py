@@ -1,0 +1,1 @@
+"""Evaluation: what an attack does to victims, with intervals and controls."""

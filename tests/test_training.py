@@ -1,0 +1,155 @@
+"""train: its schedules, what it refuses, and how it says that training went wrong."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import backgrad as bg
+from backgrad.adjoints.check import check_agreement
+from backgrad.errors import InputError, UnsupportedError
+from backgrad.training import largest_curvature
+from tests.problems import LEARNERS, learner, rows
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_training_lowers_the_loss(name):
+    trained = bg.train(learner(name), rows(learner(name), n=30), schedule=bg.Descent(200, 0.1))
+    assert float(trained.loss) < float(trained.initial_loss)
+    assert bg.Status(int(trained.status)) is bg.Status.DONE
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_descent_equals_optax_sgd(momentum):
+    model, clean = learner("mlp-tanh"), rows(learner("mlp-tanh"))
+    ours = bg.train(model, clean, schedule=bg.Descent(40, 0.1, momentum)).params
+    theirs = bg.train(model, clean, schedule=bg.Descent(40, optimiser=optax.sgd(0.1, momentum or None))).params
+    check_agreement(ours, theirs, error=1e-12)
+
+
+def test_blocks_of_rows_train_like_one():
+    model, clean = learner("softmax"), rows(learner("softmax"), n=20)
+    halves = tuple(jax.tree.map(lambda a, s=s: a[s], clean) for s in (slice(0, 7), slice(7, 20)))
+    for schedule in (bg.Descent(30, 0.2), bg.Descent(30, 0.2, batch_size=6), bg.Descent(30, 0.2, gram=True)):
+        one, two = (bg.train(model, b, schedule=schedule).params for b in (clean, halves))
+        check_agreement(two, one, error=1e-12)
+
+
+def test_a_row_of_weight_zero_is_absent():
+    model, clean = learner("logistic"), rows(learner("logistic"), n=10)
+    muted = clean._replace(weight=clean.weight.at[3:].set(0.0))
+    short = jax.tree.map(lambda a: a[:3], clean)
+    one, two = (bg.train(model, b, schedule=bg.Descent(50, 0.2)).params for b in (muted, short))
+    check_agreement(one, two, error=1e-12)
+
+
+def test_batches_use_every_row_once_an_epoch_and_repeat_with_the_key():
+    schedule = bg.Descent(10, 0.1, batch_size=4, key=jax.random.key(5))
+    batches = np.asarray(schedule.batches(20))
+    assert batches.shape == (10, 4)
+    for epoch in (batches[:5], batches[5:]):
+        assert sorted(epoch.ravel()) == list(range(20))
+    np.testing.assert_array_equal(batches, schedule.batches(20))
+    assert (batches != np.asarray(bg.Descent(10, 0.1, batch_size=4, key=jax.random.key(6)).batches(20))).any()
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_converged_finds_the_optimum(solver):
+    model, clean = learner("logistic"), rows(learner("logistic"))
+    trained = bg.train(model, clean, schedule=bg.Converged(solver))
+    assert float(trained.gradient_norm) < 1e-6
+    long = bg.train(model, clean, schedule=bg.Descent(20_000, 0.5)).params
+    check_agreement(trained.params, long, error=1e-5)
+
+
+def test_ridge_equals_the_normal_equations():
+    model, clean = learner("ridge"), rows(learner("ridge"))
+    found = bg.train(model, clean, schedule=bg.Converged()).params
+    x, y, w = (np.asarray(a) for a in clean)
+    design = np.column_stack([x, np.ones(len(x))])
+    penalty = 0.05 * w.sum() * np.diag([1.0] * x.shape[1] + [0.0])
+    expected = np.linalg.solve(design.T @ (w[:, None] * design) + penalty, design.T @ (w[:, None] * y))
+    np.testing.assert_allclose(np.vstack([found.weight, found.bias]), expected, rtol=1e-6)
+
+
+def test_divergence_is_a_status_and_the_curvature_says_where_it_begins():
+    model, clean = learner("adaline", l2=0.0), rows(learner("adaline"))
+    limit = 2 / float(largest_curvature(model, clean, params=model.init(jax.random.key(0))))
+    status = [int(bg.train(model, clean, schedule=bg.Descent(3000, s * limit)).status) for s in (0.95, 1.05)]
+    assert [bg.Status(s) for s in status] == [bg.Status.DONE, bg.Status.DIVERGED]
+
+
+def test_a_user_s_own_learner_needs_three_methods_only():
+    class Plain:
+        def init(self, key):
+            return jax.random.normal(key, (4,))
+
+        def scores(self, params, x):
+            return x @ params
+
+        def loss(self, params, samples):
+            errors = (self.scores(params, samples.x) - samples.y[:, 1]) ** 2
+            return jnp.sum(samples.weight * errors) / jnp.sum(samples.weight)
+
+    clean = rows(learner("logistic"))
+    two = tuple(jax.tree.map(lambda a, s=s: a[s], clean) for s in (slice(0, 5), slice(5, 14)))
+    slope = jax.grad(lambda w: bg.train(Plain(), (two[0]._replace(weight=w), two[1]), schedule=bg.Descent(9)).params.sum())
+    assert np.isfinite(slope(two[0].weight)).all()
+
+
+GOOD = rows(learner("logistic"))
+BAD_ROWS = [
+    (GOOD._replace(x=GOOD.x.at[0, 0].set(jnp.nan)), "x holds NaN"),
+    (GOOD._replace(weight=GOOD.weight.at[0].set(jnp.inf)), "weight holds NaN or infinity"),
+    (GOOD._replace(x=GOOD.x[:5]), "with one n"),
+    (GOOD._replace(y=GOOD.y[:, :1]), "soft labels of 2 columns"),
+    (GOOD._replace(x=GOOD.x[:, :2]), "expects 4 features"),
+    ((), "at least one block"),
+]
+
+
+@pytest.mark.parametrize(("bad", "sentence"), BAD_ROWS)
+def test_bad_rows_are_refused_in_a_sentence(bad, sentence):
+    with pytest.raises(InputError, match=sentence):
+        bg.train(learner("logistic"), bad, schedule=bg.Descent(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: bg.Descent(0), "steps must be a positive whole number; got 0"),
+        (lambda: bg.Descent(3, -0.1), "step_size must be a positive finite number"),
+        (lambda: bg.Descent(3, 0.1, 1.0), "momentum must lie in"),
+        (lambda: bg.Descent(3, 0.1, 0.5, optimiser=optax.adam(0.1)), "brings its own momentum"),
+        (lambda: bg.Descent(3, batch_size=0), "batch_size"),
+        (lambda: bg.Converged("simplex"), "solver"),
+        (lambda: bg.Converged(tolerance=0.0), "tolerance must be"),
+        (lambda: bg.Implicit("lu"), "solver"),
+        (lambda: bg.LogisticRegression(0), "n_features"),
+        (lambda: bg.LogisticRegression(3, -1.0), "l2 must be"),
+        (lambda: bg.MLP(3, hidden=(0,)), "hidden"),
+        (lambda: bg.MLP(3, activation="gelu"), "activation"),
+        (lambda: bg.SmoothSVM(3, smoothing=0.0), "smoothing"),
+    ],
+)
+def test_bad_settings_are_refused_in_a_sentence(make, sentence):
+    with pytest.raises((InputError, Exception), match=sentence):
+        make()
+
+
+def test_gram_space_and_checkpoints_refuse_what_they_cannot_do():
+    model, clean = learner("logistic"), rows(learner("logistic"))
+    with pytest.raises(UnsupportedError, match="gram=False"):
+        bg.train(model, clean, schedule=bg.Descent(3, batch_size=2, gram=True))
+    with pytest.raises(UnsupportedError, match="raise memory_limit"):
+        bg.train(model, clean, schedule=bg.Descent(100), adjoint=bg.Checkpointed(memory_limit=64))
+
+
+def test_gram_space_is_chosen_where_it_pays_and_changes_nothing():
+    rng = np.random.default_rng(0)
+    clean = bg.samples(rng.normal(size=(10, 50)), rng.integers(0, 2, 10), 2)
+    model = bg.LogisticRegression(50, 0.01)
+    auto, off = (bg.train(model, clean, schedule=bg.Descent(40, gram=g)).params for g in (None, False))
+    check_agreement(auto, off, error=1e-12)
+    assert (np.asarray(auto.weight) != np.asarray(off.weight)).any()  # another order of summation was used
