@@ -116,8 +116,8 @@ class Converged(eqx.Module):
     """Train to a stationary point, ‖∇𝓛(w)‖ ≤ tolerance.
 
     Args:
-        solver: `"newton"` (Newton's method inside a trust region, for up to some thousands of parameters) or
-            `"lbfgs"` (limited-memory BFGS, for more).
+        solver: `"newton"` (Newton steps on ∇𝓛 = 0, damped by Levenberg and Marquardt's rule, for smooth convex losses
+            of up to a few thousand parameters) or `"lbfgs"` (limited-memory BFGS, for all others).
         tolerance: on the Euclidean norm of the gradient.
         max_steps: after which training stops and the result's status says so.
         key: JAX key of the initial parameters; `jax.random.key(0)` where omitted.

@@ -106,7 +106,8 @@ def test_the_drift_grows_with_the_number_of_steps_and_exact_adjoints_have_none()
 
 def test_reversing_adaline_for_long_leaves_nothing():
     # Each step back multiplies errors by 1 + ηλ, and rounding is error enough.
-    assert _drift(learner("adaline"), bg.Descent(400, 0.4), bg.BackGradient()) > 10
+    drifts = [_drift(learner("adaline"), bg.Descent(steps, 0.4), bg.BackGradient()) for steps in (20, 60, 120)]
+    assert drifts[-1] > 10
 
 
 AUTHORS = [
@@ -170,7 +171,7 @@ def test_implicit_raises_where_the_hessian_is_singular_and_damping_mends_it():
         trained = bg.train(model, clean._replace(x=x), schedule=bg.Converged(), adjoint=adjoint)
         return model.loss(trained.params, other)
 
-    with pytest.raises(Exception, match="Hessian is singular|no unique finite optimum"):
+    with pytest.raises(Exception, match="Hessian is singular|no unique finite optimum|linear solve failed"):
         jax.block_until_ready(jax.grad(loss)(clean.x, Implicit()))
     damped = jax.grad(loss)(clean.x, dataclasses.replace(Implicit(), damping=1e-3))
     assert np.isfinite(damped).all()

@@ -43,42 +43,42 @@ class OuterObjective(eqx.Module):
     validation: Samples
     labels: Float[Array, "p k"]
 
-    def __call__(
+    def __call__(self, points: Float[Array, "p d"]) -> Float[Array, ""]:
+        """Return 𝒜 with all points present."""
+        params = self._train(points, jnp.ones(points.shape[0], points.dtype), (), None)
+        return self.goal.value(self.learner, params, self.validation)
+
+    def hypergradient(
         self,
         points: Float[Array, "p d"],
         *,
         weight: Float[Array, "p"] | None = None,
         others: tuple[Samples, ...] = (),
-        probe: Float[Array, ""] | None = None,
-    ) -> Float[Array, ""]:
-        """Return 𝒜.
+        climb: tuple[ErrorGeneric, Samples] | None = None,
+    ) -> Hypergradient:
+        """Return 𝒜 and its gradient.
 
         Args:
             points: features of the points, (p, d).
             weight: of the points; ones where omitted.
             others: further blocks of rows to train on, not differentiated.
-            probe: receives the reversal drift as its cotangent.
+            climb: a goal and rows to take the gradient of, instead of this objective's own; the value stays its own.
         """
         weight = jnp.ones(points.shape[0], points.dtype) if weight is None else weight
-        block = Samples(points, self.labels, weight)
-        trained = train(
-            self.learner,
-            (self.train, *others, block),
-            schedule=self.schedule,
-            adjoint=self.adjoint,
-            probe=probe,
-        )
-        return self.goal.value(self.learner, trained.params, self.validation)
-
-    def hypergradient(self, points: Float[Array, "p d"], **settings) -> Hypergradient:
-        """Return 𝒜 and its gradient."""
 
         def value(points, probe):
-            return self(points, probe=probe, **settings)
+            params = self._train(points, weight, others, probe)
+            own = self.goal.value(self.learner, params, self.validation)
+            return (own if climb is None else climb[0].value(self.learner, params, climb[1])), own
 
         probe = jnp.zeros((), points.dtype)
-        out, (gradient, drift) = jax.value_and_grad(value, argnums=(0, 1))(points, probe)
-        return Hypergradient(out, gradient, drift)
+        (_, own), (gradient, drift) = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)(points, probe)
+        return Hypergradient(own, gradient, drift)
+
+    def _train(self, points, weight, others: tuple[Samples, ...], probe):
+        """Return the parameters trained on clean rows, `others` and points."""
+        blocks = (self.train, *others, Samples(points, self.labels, weight))
+        return train(self.learner, blocks, schedule=self.schedule, adjoint=self.adjoint, probe=probe).params
 
 
 @eqx.filter_jit

@@ -28,8 +28,20 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(attack)
-app.command()(datasets)
+
+
+def _flowing(text: str | None) -> str:
+    """Return a docstring whose paragraphs are lines of their own, for the terminal to wrap."""
+    return "\n\n".join(" ".join(part.split()) for part in (text or "").split("\n\n"))
+
+
+_ATTACK_NOTES = (
+    "Default schedules (step × steps): logistic 0.5 × 1500, softmax 0.5 × 500, adaline 0.01 × 2000, svm 0.1 × 1000, "
+    "mlp 0.1 × 400; implicit trains to convergence instead.\n\n"
+    "Example: backgrad attack spambase --learner mlp --feasible binary --out mlp"
+)
+app.command(help=_flowing(attack.__doc__), epilog=_ATTACK_NOTES)(attack)
+app.command(help=_flowing(datasets.__doc__))(datasets)
 
 
 def _show_version(wanted: bool) -> None:

@@ -17,19 +17,19 @@ def attack(
     ] = LearnerName.logistic,
     step_size: Annotated[
         float | None,
-        typer.Option(help="Step of the victim's descent [default: by learner].", rich_help_panel=_VICTIM),
+        typer.Option(help="Step of the victim's descent (default: by learner, see below).", rich_help_panel=_VICTIM),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Steps of the victim's descent [default: by learner].", rich_help_panel=_VICTIM),
+        typer.Option(help="Steps of the victim's descent (default: by learner, see below).", rich_help_panel=_VICTIM),
     ] = None,
     momentum: Annotated[
         float | None,
-        typer.Option(help="Momentum of the descent [default: 0; 0.9 if reversible].", rich_help_panel=_VICTIM),
+        typer.Option(help="Momentum of the descent (default: 0; 0.9 for reversible).", rich_help_panel=_VICTIM),
     ] = None,
     l2: Annotated[
         float | None,
-        typer.Option(help="L2 strength [default: 0; 0.01 if implicit].", rich_help_panel=_VICTIM),
+        typer.Option(help="L2 strength (default: 0; 0.01 for implicit).", rich_help_panel=_VICTIM),
     ] = None,
     points: Annotated[int, typer.Option(help="Poisoning points to add.", rich_help_panel=_ATTACK)] = 20,
     strategy: Annotated[
@@ -48,22 +48,31 @@ def attack(
     ] = Start.train,
     attack_step_size: Annotated[
         float | None,
-        typer.Option(help="The attacker's own training step [default: the victim's].", rich_help_panel=_ATTACK),
+        typer.Option(help="The attacker's own training step (default: the victim's).", rich_help_panel=_ATTACK),
     ] = None,
     attack_steps: Annotated[
         int | None,
-        typer.Option(help="The attacker's own training steps [default: the victim's].", rich_help_panel=_ATTACK),
+        typer.Option(help="The attacker's own training steps (default: the victim's).", rich_help_panel=_ATTACK),
     ] = None,
     outer_step_size: Annotated[
-        float | None, typer.Option(help="Length of a point's step.", rich_help_panel=_ATTACK)
+        float | None,
+        typer.Option(help="Length of a point's step (default: 1; binary joint: 0.2).", rich_help_panel=_ATTACK),
     ] = None,
     outer_steps: Annotated[
         int | None,
-        typer.Option(help="Steps of the points (joint) or of each point.", rich_help_panel=_ATTACK),
+        typer.Option(help="Steps of all points (default: 150) or of each (default: 100).", rich_help_panel=_ATTACK),
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of validation features hidden from each step (default: 0.2 for logistic on binary features, "
+            "else 0; joint only).",
+            rich_help_panel=_ATTACK,
+        ),
     ] = None,
     epsilon: Annotated[
         float | None,
-        typer.Option(help="Gain below which a point stops (greedy, coordinate).", rich_help_panel=_ATTACK),
+        typer.Option(help="Gain below which a point stops (default: 1e-5; not for joint).", rich_help_panel=_ATTACK),
     ] = None,
     train: Annotated[int, typer.Option(help="Training rows.", rich_help_panel=_RUN)] = 100,
     validation: Annotated[int, typer.Option(help="The attacker's rows; all others test.", rich_help_panel=_RUN)] = 400,
@@ -100,6 +109,7 @@ def attack(
         attack_steps=attack_steps,
         outer_step_size=outer_step_size,
         outer_steps=outer_steps,
+        dropout=dropout,
         epsilon=epsilon,
         start=start.value,
     )

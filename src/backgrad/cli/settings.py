@@ -25,6 +25,10 @@ _REVERSIBLE_MOMENTUM = 0.9
 # A stationary point needs one; without L2 separable classes have none.
 _IMPLICIT_L2 = 0.01
 
+# Hiding a fifth of the words from each step keeps the attack from fitting the validation mails. On splits other than
+# those we report, it adds 1.3 ± 0.9 points of test error for logistic regression, and nothing for the others.
+_DROPOUT = {"logistic": 0.2}
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -44,6 +48,7 @@ class Options:
     attack_steps: int | None
     outer_step_size: float | None
     outer_steps: int | None
+    dropout: float | None
     epsilon: float | None
     start: str
 
@@ -58,7 +63,7 @@ def make_plan(options: Options, data: Dataset) -> Plan:
     return Plan(
         learner=make_learner(options.learner, n_features=data.n_features, n_classes=data.n_classes, l2=l2),
         schedule=schedule,
-        attack=_attack(options),
+        attack=_attack(options, data),
         threat=ThreatModel(options.points, goal=_goal(options), feasible=_feasible(options, data)),
         attack_schedule=inner,
         adjoint=_adjoint(options),
@@ -69,7 +74,8 @@ def make_plan(options: Options, data: Dataset) -> Plan:
 def _schedule(options: Options) -> Schedule:
     asked = (options.step_size, options.steps, options.momentum)
     if options.adjoint == "implicit" and all(value is None for value in asked):
-        return Converged("lbfgs", max_steps=10_000) if options.learner == "mlp" else Converged()
+        # Newton needs a Hessian that bends everywhere, which the SVM's does not, and a convex loss.
+        return Converged("lbfgs", max_steps=10_000) if options.learner in ("mlp", "svm") else Converged()
     usual = default_schedule(options.learner)
     momentum = options.momentum
     if momentum is None:
@@ -116,13 +122,19 @@ def _adjoint(options: Options) -> Adjoint:
     }[options.adjoint]
 
 
-def _attack(options: Options) -> Attack:
-    given: dict[str, Any] = {"step_size": options.outer_step_size}
+def _attack(options: Options, data: Dataset) -> Attack:
+    given: dict[str, Any] = {}
     if options.strategy == "joint":
         if options.epsilon is not None:
             raise InputError("--epsilon is the stopping rule of --strategy greedy and coordinate; joint has none.")
         kind, given["iterations"] = JointAttack, options.outer_steps
+        given["discrete_step_size" if options.feasible == "binary" else "step_size"] = options.outer_step_size
+        usual = _DROPOUT.get(options.learner, 0.0) if data.is_binary else 0.0
+        given["dropout"] = usual if options.dropout is None else options.dropout
     else:
+        if options.dropout is not None:
+            raise InputError("--dropout belongs to --strategy joint; greedy and coordinate have none.")
         kind = GreedyAttack if options.strategy == "greedy" else CoordinateAttack
+        given["step_size"] = options.outer_step_size
         given["max_steps"], given["epsilon"] = options.outer_steps, options.epsilon
     return kind(**{name: value for name, value in given.items() if value is not None})

@@ -9,7 +9,7 @@ more. `Learner` adds what its subclasses share.
 """
 
 import abc
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -38,6 +38,9 @@ class LearnerLike(Protocol):
 
 class Learner(eqx.Module):
     """Settings of a learner; `row_losses` and `penalised` are all that a subclass adds to init and scores."""
+
+    #: Whether scores are log-odds (n,), or the inputs of a softmax (n, k), so that they give probabilities.
+    probabilistic: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod

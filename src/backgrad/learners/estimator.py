@@ -11,7 +11,6 @@ JAX's global flags stay as they are: float64 holds inside `fit` and the predicti
 
 import functools
 import inspect
-import pickle
 import warnings
 from typing import Any
 
@@ -29,19 +28,17 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..errors import DivergenceError, InputError, UnsupportedError
 from ..schedules import Converged, Descent, Schedule, initial_key
-from ..training import Status, Trained, train
+from ..status import Status
+from ..training import Trained, train
 from ..types import Params, Samples
 from .base import LearnerLike
-from .linear import Linear, LogisticRegression, Ridge, SoftmaxRegression
-from .mlp import MLP
+from .linear import Linear, LogisticRegression, Ridge
 
 # One object for all fits: an optax optimiser is hashed by its functions, so a new one would compile training anew.
 DEFAULT_SCHEDULE = Descent(1000, optimiser=optax.adam(optax.cosine_decay_schedule(0.05, 1000)))
 """What `schedule=None` means: 1,000 full-batch steps of Adam, their size falling from 0.05 to 0 along a cosine.
 
 Adam's steps do not grow with the features, so data that nobody scaled still train, if not always well."""
-
-_LOG_ODDS = (LogisticRegression, SoftmaxRegression, MLP)
 
 
 def _float64():
@@ -161,7 +158,7 @@ def _has_probabilities(self) -> bool:
     while isinstance(kind, functools.partial):
         kind = kind.func
     kind = kind if isinstance(kind, type) else type(kind)
-    if not issubclass(kind, _LOG_ODDS) and not getattr(kind, "probabilistic", False):
+    if not getattr(kind, "probabilistic", False):
         raise AttributeError(
             f"the scores of {kind.__name__} are not known to be log-odds, so they give no probabilities: use "
             "decision_function, or wrap this estimator in sklearn.calibration.CalibratedClassifierCV."
@@ -323,11 +320,16 @@ def expected_failed_checks(estimator: LearnerClassifier) -> dict[str, str]:
         failures = {_WEIGHTS: "L-BFGS stops on the change of the loss, before parameters agree to the check's 1e-7"}
     else:
         failures = {}
-    try:
-        pickle.dumps(estimator.get_params())
-    except (pickle.PicklingError, AttributeError, TypeError):
+    if _holds_local_functions(estimator):
         failures |= dict.fromkeys(_PICKLES, "functions made inside functions, as optax's are, cannot be pickled")
     return failures
+
+
+def _holds_local_functions(estimator: LearnerClassifier) -> bool:
+    """Tell whether an optax optimiser or a factory is a function made inside a function."""
+    factory = estimator.learner.func if isinstance(estimator.learner, functools.partial) else estimator.learner
+    optimiser = getattr(estimator.schedule, "optimiser", None)
+    return optimiser is not None or "<" in getattr(factory, "__qualname__", "")
 
 
 def _failures_of_descent(schedule: Descent, linear: bool) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Learners that are linear in their inputs."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -94,6 +94,8 @@ class BinaryLinear(Linear):
 class LogisticRegression(BinaryLinear):
     """Logistic regression: ℓ = log(1 + e^{−y s}) with y = ±1; a soft label mixes the losses of both classes."""
 
+    probabilistic: ClassVar[bool] = True
+
     def row_losses(self, scores, y):
         """Return the log-loss of every row."""
         return jnp.sum(y, axis=1) * softplus(scores) - y[:, 1] * scores
@@ -161,6 +163,8 @@ class MatrixLinear(Linear):
 
 class SoftmaxRegression(MatrixLinear):
     """Multinomial logistic regression: ℓ = −Σ_c y_c log softmax(s)_c."""
+
+    probabilistic: ClassVar[bool] = True
 
     def row_losses(self, scores, y):
         """Return the cross-entropy of every row."""

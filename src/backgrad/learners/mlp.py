@@ -1,7 +1,7 @@
 """Multilayer perceptrons."""
 
 import itertools
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -34,6 +34,8 @@ class MLP(Learner):
         activation: `"tanh"` or `"relu"`.
         l2: λ, the L2 strength; a float, or a scalar array to differentiate with respect to it.
     """
+
+    probabilistic: ClassVar[bool] = True
 
     n_features: int = eqx.field(static=True)
     n_classes: int = eqx.field(default=2, static=True)

@@ -1,0 +1,216 @@
+"""The attacks' own algorithms, step by step against plain NumPy, and the damage they do."""
+
+import dataclasses
+import functools
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import backgrad as bg
+from tests.attacks.problems import ATTACKS, LEARNER, SCHEDULE, D, P, craft, crafted, rows, train_rows, validation_rows
+
+# Forty training steps amplify the rounding of another order of summation, from step to step of the attack.
+CLOSE = {"rtol": 1e-8, "atol": 1e-8}
+
+
+@jax.jit
+def _values_and_gradient(points, labels, weight, clean, validation, width):
+    def value(points):
+        trained = bg.train(LEARNER, (clean, bg.Samples(points, labels, weight)), schedule=SCHEDULE)
+        margins = (2 * validation.y[:, 1] - 1) * LEARNER.scores(trained.params, validation.x)
+        relative = margins / jnp.abs(margins).mean()
+        return jax.nn.sigmoid(-relative / width).mean(), jax.nn.sigmoid(-relative / 0.5).mean()
+
+    (_, own), gradient = jax.value_and_grad(value, has_aux=True)(points)
+    return own, gradient
+
+
+def hypergradient(kind, labels):
+    """Return f(points) → (𝒜, gradient), NumPy in and out.
+
+    Points from number `present` on are absent, and the gradient is that of a sigmoid of width `width`.
+    """
+    soft = jnp.asarray(np.eye(2)[labels])
+
+    def f(points, present=P, width=0.5):
+        weight = jnp.asarray(np.arange(P) < present, float)
+        both = train_rows(kind), validation_rows(kind)
+        value, gradient = _values_and_gradient(jnp.asarray(points), soft, weight, *both, jnp.asarray(width))
+        return float(value), np.asarray(gradient)
+
+    return f
+
+
+def ascend(kind, point, slope, length):
+    """Take one step of a single point."""
+    if kind == "box":
+        return np.clip(point + length * slope / np.linalg.norm(slope), 0, 1)
+    gain = slope * (1 - 2 * point)
+    flip = np.zeros(D, bool)
+    flip[np.argsort(-gain)[: round(length**2)]] = True
+    return np.where(flip & (gain > 0), 1 - point, point)
+
+
+def climb(f, kind, points, mover, present, attack):
+    """Let one point ascend, as Algorithm 1 says; return all points with its best, and the trace."""
+    points = points.copy()
+    value, gradient = f(points, present)
+    best, best_value, trace = points[mover].copy(), value, [value]
+    while len(trace) <= attack.max_steps:
+        points[mover] = ascend(kind, points[mover], gradient[mover], attack.step_size)
+        value, gradient = f(points, present)
+        trace.append(value)
+        if value > best_value:
+            best, best_value = points[mover].copy(), value
+        if trace[-1] - trace[-2] < attack.epsilon:
+            break
+    points[mover] = best
+    return points, trace
+
+
+@pytest.mark.parametrize("kind", ["box", "binary"])
+@pytest.mark.parametrize("name", ["greedy", "coordinate"])
+def test_pointwise_attacks_follow_algorithm_1(name, kind):
+    attack, result = ATTACKS[name, kind], crafted(name, kind)
+    f, points, trace = hypergradient(kind, result.labels), result.start, []
+    if name == "greedy":
+        turns = [(j, j + 1) for j in range(P)]
+    else:
+        turns = [(j, P) for _ in range(attack.passes) for j in range(P)]
+    for mover, present in turns:
+        points, walk = climb(f, kind, points, mover, present, attack)
+        trace += walk
+    np.testing.assert_allclose(result.trace, trace, **CLOSE)
+    np.testing.assert_allclose(result.points, points, **CLOSE)
+    assert result.health.objective_best == pytest.approx(max(walk), rel=1e-8)
+
+
+@pytest.mark.parametrize("sharpening", [(1.0, 1.0), (2.0, 0.25)])
+def test_the_joint_attack_on_a_box_averages_normalised_gradients(sharpening):
+    attack = dataclasses.replace(ATTACKS["joint", "box"], sharpening=sharpening)
+    result = craft(attack, "box")
+    f, x, trace, visited = hypergradient("box", result.labels), result.start, [], []
+    mean, (wide, narrow) = np.zeros((P, D)), sharpening
+    for i in range(attack.iterations):
+        value, gradient = f(x, width=0.5 * wide * (narrow / wide) ** (i / (attack.iterations - 1)))
+        trace.append(value)
+        visited.append(x)
+        mean = 0.9 * mean + 0.1 * gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
+        step = attack.step_size * (1 + np.cos(np.pi * i / attack.iterations)) / 2
+        x = np.clip(x + step * mean / (1 - 0.9 ** (i + 1)), 0, 1)
+    np.testing.assert_allclose(result.trace, trace, **CLOSE)
+    np.testing.assert_allclose(result.points, visited[int(np.argmax(trace))], **CLOSE)
+
+
+def test_the_joint_attack_on_a_binary_set_anneals_a_relaxation_and_judges_its_rounding():
+    attack, result = ATTACKS["joint", "binary"], crafted("joint", "binary")
+    f, trace, visited = hypergradient("binary", result.labels), [], []
+    theta, first, second = 2 * result.start - 1, np.zeros((P, D)), np.zeros((P, D))
+    warm, cold = attack.temperatures
+    for i in range(attack.iterations):
+        temperature = warm * (cold / warm) ** (i / (attack.iterations - 1))
+        soft = 1 / (1 + np.exp(-theta / temperature))
+        visited.append((soft >= 0.5).astype(float))
+        trace.append(f(visited[-1])[0])
+        gradient = f(soft)[1] * soft * (1 - soft) / temperature
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        rate = np.sqrt(second / (1 - 0.999 ** (i + 1))) + 1e-12
+        theta = theta + attack.discrete_step_size * first / (1 - 0.9 ** (i + 1)) / rate
+    np.testing.assert_allclose(result.trace, trace, **CLOSE)
+    np.testing.assert_array_equal(result.points, visited[int(np.argmax(trace))])
+    assert (result.points != result.start).any()
+
+
+def test_random_points_are_the_best_of_as_many_draws_as_asked_for():
+    for draws in (1, 4):
+        result = craft(bg.RandomPoints(draws), "box")
+        assert len(result.trace) == draws
+        best = max(result.trace.max(), result.health.objective_start)
+        assert result.health.objective_best == pytest.approx(best, rel=1e-12)
+    few, many = (craft(bg.RandomPoints(draws), "box").health.objective_best for draws in (1, 4))
+    assert few < many
+
+
+# Settings that the tests above hold against a reference, or that a test of their own covers.
+COVERED = {
+    bg.JointAttack: {"iterations", "step_size", "discrete_step_size", "temperatures", "sharpening", "dropout"},
+    bg.GreedyAttack: {"max_steps", "step_size", "epsilon"},
+    bg.CoordinateAttack: {"max_steps", "step_size", "epsilon", "passes"},
+    bg.RandomPoints: {"draws"},
+    bg.LabelFlip: set(),
+}
+
+
+@pytest.mark.parametrize("kind", COVERED)
+def test_every_declared_setting_of_an_attack_has_a_test_that_it_acts(kind):
+    assert {field.name for field in dataclasses.fields(kind)} == COVERED[kind]
+    moved = {
+        field.name
+        for attack in ATTACKS.values()
+        if type(attack) is kind
+        for field in dataclasses.fields(attack)
+        if getattr(attack, field.name) != field.default
+    }
+    # References are run at settings of which none is at its default.
+    assert moved == COVERED[kind] - {"sharpening", "dropout"}
+
+
+def test_dropout_steers_the_search_but_never_judges_it():
+    full = crafted("joint", "box")
+    dropped, again, other = (
+        craft(dataclasses.replace(ATTACKS["joint", "box"], dropout=0.4), "box", seed=seed, start=(full.start, full.labels))
+        for seed in (3, 3, 4)
+    )
+    # The first value is that of the start on rows as they are; the first step already goes elsewhere.
+    assert dropped.trace[0] == pytest.approx(full.trace[0], rel=1e-12)
+    assert (dropped.trace[1:] != full.trace[1:]).all()
+    assert dropped.points.tobytes() == again.points.tobytes()
+    assert (dropped.points != other.points).any()
+    assert dropped.health.objective_best == pytest.approx(dropped.trace.max(), rel=1e-12)
+
+
+class CountedBox(bg.Box):
+    """A box that counts how often its steps are traced."""
+
+    traced: ClassVar[list[int]] = []
+
+    def ascend(self, points, gradient, length):
+        self.traced.append(1)
+        return super().ascend(points, gradient, length)
+
+
+def test_a_pointwise_attack_is_compiled_once_for_all_its_points():
+    threat = bg.ThreatModel(P, feasible=CountedBox())
+    result = craft(ATTACKS["greedy", "box"], "box", threat=threat)
+    assert result.points.tobytes() == crafted("greedy", "box").points.tobytes()
+    # A loop's body is traced once, or twice where JAX widens the types of its state; compiling for each of the points
+    # would trace it four times at least.
+    assert 1 <= len(CountedBox.traced) < P
+    before = len(CountedBox.traced)
+    craft(ATTACKS["greedy", "box"], "box", threat=threat, seed=9)
+    assert len(CountedBox.traced) == before
+
+
+@functools.cache
+def damage(name, kind):
+    """Return how much an attack raises the smooth test error above that of its own start, and the victims' errors."""
+    result, test = crafted(name, kind), rows(kind, 40, 2)
+    values, errors = [], []
+    for points in (result.start, result.points):
+        trained = bg.train(LEARNER, (train_rows(kind), bg.samples(points, result.labels, 2)), schedule=SCHEDULE)
+        values.append(float(bg.ErrorGeneric().value(LEARNER, trained.params, test)))
+        wrong = (np.asarray(LEARNER.scores(trained.params, test.x)) > 0) != np.asarray(test.y).argmax(1)
+        errors.append(wrong.mean())
+    return values[1] - values[0], errors
+
+
+@pytest.mark.parametrize("kind", ["box", "binary"])
+@pytest.mark.parametrize("name", ["joint", "greedy", "coordinate"])
+def test_attacks_do_clearly_more_harm_to_unseen_rows_than_label_flips(name, kind):
+    gain, (flipped, poisoned) = damage(name, kind)
+    # Forty rows: a smooth error of 0.03 is one of them and more.
+    assert gain > 0.03
+    assert poisoned > flipped

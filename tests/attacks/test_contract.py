@@ -1,0 +1,254 @@
+"""What every attack promises, whatever it does inside."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import backgrad as bg
+from backgrad.errors import InputError
+from tests.attacks.problems import (
+    ATTACKS,
+    GRADIENT_ATTACKS,
+    LEARNER,
+    SCHEDULE,
+    SETS,
+    D,
+    N,
+    P,
+    craft,
+    crafted,
+    objective,
+    train_rows,
+    validation_rows,
+)
+
+every_attack = pytest.mark.parametrize(("name", "kind"), ATTACKS)
+every_gradient_attack = pytest.mark.parametrize(("name", "kind"), GRADIENT_ATTACKS)
+
+
+def true_labels(kind):
+    return np.asarray(train_rows(kind).y).argmax(1)
+
+
+def origins(result, kind):
+    """Return which training row each point started from; rows of the problem are all different."""
+    same = (result.start[:, None, :] == np.asarray(train_rows(kind).x)[None]).all(2)
+    np.testing.assert_array_equal(same.sum(1), 1)
+    return same.argmax(1)
+
+
+@every_attack
+def test_the_budget_is_exact(name, kind):
+    result = crafted(name, kind)
+    assert result.points.shape == result.start.shape == (P, D)
+    assert result.labels.shape == (P,)
+    assert result.points.dtype == result.start.dtype == np.float64
+    assert np.issubdtype(result.labels.dtype, np.integer)
+
+
+@every_attack
+def test_points_start_from_different_training_rows_with_wrong_labels(name, kind):
+    result = crafted(name, kind)
+    rows = origins(result, kind)
+    assert len(set(rows)) == P
+    np.testing.assert_array_equal(result.labels, 1 - true_labels(kind)[rows])
+    # As many of one class as of the other.
+    assert result.labels.sum() == P // 2
+
+
+@every_attack
+def test_points_are_exactly_feasible(name, kind):
+    points = crafted(name, kind).points
+    inside = (points >= 0) & (points <= 1) if kind == "box" else (points == 0) | (points == 1)
+    assert inside.all()
+
+
+@every_attack
+def test_the_objective_is_never_below_its_start_and_is_what_training_gives(name, kind):
+    result = crafted(name, kind)
+    assert result.health.objective_best >= result.health.objective_start
+    for points, claimed in (
+        (result.start, result.health.objective_start),
+        (result.points, result.health.objective_best),
+    ):
+        # Forty steps, compiled in other surroundings, which orders sums differently.
+        assert objective(kind, points, result.labels) == pytest.approx(claimed, rel=1e-12, abs=0)
+
+
+@every_gradient_attack
+def test_attacks_that_follow_gradients_raise_the_objective_and_more_than_random_points_do(name, kind):
+    result, chance = crafted(name, kind), crafted("random", kind)
+    assert result.health.rose
+    assert result.health.verdict == "worked"
+    assert result.health.objective_best > chance.health.objective_best
+    assert (result.points != result.start).any()
+
+
+@every_attack
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_points(name, kind):
+    one, again, other = crafted(name, kind), craft(ATTACKS[name, kind], kind), crafted(name, kind, seed=4)
+    for field in ("points", "labels", "start", "trace"):
+        assert getattr(one, field).tobytes() == getattr(again, field).tobytes()
+    assert one.health == again.health
+    assert (one.start != other.start).any()
+    assert (one.points != other.points).any()
+
+
+@every_attack
+def test_a_budget_of_no_points_changes_nothing(name, kind):
+    result = craft(ATTACKS[name, kind], kind, points=0)
+    assert result.points.shape == result.start.shape == (0, D)
+    assert result.labels.shape == result.trace.shape == (0,)
+    clean = objective(kind, np.zeros((0, D)), np.zeros(0, int))
+    assert result.health.objective_start == result.health.objective_best == pytest.approx(clean, rel=1e-12, abs=0)
+    assert not result.health.rose
+    assert result.health.evaluations == 0
+
+
+@every_attack
+def test_health_holds_evidence(name, kind):
+    result = crafted(name, kind)
+    health = result.health
+    assert health.drift == 0  # exact adjoint
+    assert health.feasible
+    assert health.evaluations == len(result.trace)
+    # Differences of step 10⁻⁵ or less leave round-off of 10⁻¹⁶ / 10⁻⁵ relative to slopes of order 0.01 and more.
+    for error in (health.gradient_error_first, health.gradient_error_last):
+        assert error is not None
+        assert 0 <= error < 1e-4
+    at_bounds = np.isin(result.points, [0.0, 1.0]).mean()
+    assert health.share_at_bounds == pytest.approx(at_bounds, rel=1e-6)  # may be computed in float32
+    assert health.sentence.endswith(".")
+    assert np.isfinite(result.trace).all()
+
+
+@every_attack
+def test_results_say_who_attacked_and_how(name, kind):
+    result = crafted(name, kind)
+    assert (result.attack, result.adjoint, result.seed) == (name, "Checkpointed", 3)
+    assert result.threat_model == bg.ThreatModel(P, feasible=SETS[kind])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.points = None
+
+
+@every_attack
+def test_progress_is_told_and_ends_at_one(name, kind):
+    shares = []
+    craft(ATTACKS[name, kind], kind, progress=shares.append)
+    assert shares == sorted(shares)
+    assert min(shares) > 0
+    assert shares[-1] == 1
+
+
+@every_attack
+def test_a_start_of_one_s_own_is_kept_with_its_labels(name, kind):
+    points, labels = np.asarray(train_rows(kind).x)[[5, 7, 8, 11]], np.array([0, 1, 1, 1])
+    result = craft(ATTACKS[name, kind], kind, start=(points.copy(), labels.copy()))
+    np.testing.assert_array_equal(result.start, points)
+    np.testing.assert_array_equal(result.labels, labels)
+    if name == "label-flip":
+        np.testing.assert_array_equal(result.points, points)
+
+
+def test_the_attacker_sees_validation_rows_as_they_are_weighted():
+    heavy = validation_rows("box")._replace(weight=train_rows("box").weight[0] * np.where(np.arange(30) < 5, 9.0, 1.0))
+    result = bg.LabelFlip().craft(
+        LEARNER, train_rows("box"), heavy, schedule=SCHEDULE, threat=bg.ThreatModel(P), seed=3
+    )
+    assert result.health.objective_start != crafted("label-flip", "box").health.objective_start
+
+
+def refused(sentence, *, attack=None, train=None, kind="box", points=P, **settings):
+    """Check that an attack is refused with a sentence."""
+    threat = bg.ThreatModel(points, feasible=SETS[kind])
+    with pytest.raises(InputError, match=sentence):
+        (attack or bg.JointAttack(2)).craft(
+            LEARNER,
+            train_rows("box") if train is None else train,
+            validation_rows("box"),
+            schedule=SCHEDULE,
+            threat=threat,
+            seed=0,
+            **settings,
+        )
+
+
+def test_more_points_than_rows_are_refused():
+    refused(f"{N + 1} poisoning points cannot start from {N} rows: ask for at most {N} points", points=N + 1)
+
+
+def test_training_rows_of_one_class_are_refused():
+    full = train_rows("box")
+    one = jax.tree.map(lambda a: a[np.flatnonzero(true_labels("box") == 1)], full)
+    refused("at least two classes, but all of them have label 1: nothing can be flipped", train=one)
+
+
+def test_training_rows_that_do_not_fit_the_learner_are_refused():
+    refused("the learner expects 6 features, but x has 5 columns", train=bg.samples(np.ones((4, 5)), [0, 1, 0, 1], 2))
+
+
+@pytest.mark.parametrize(
+    ("points", "labels"), [((P - 1, D), (P - 1,)), ((P, D + 1), (P,)), ((P, D), (P + 1,)), ((P, D), (P, 2))]
+)
+def test_starting_points_of_another_shape_are_refused(points, labels):
+    start = (np.full(points, 0.5), np.zeros(labels, int))
+    refused(r"starting points must have shape \(4, 6\) and labels \(4,\); got", start=start)
+
+
+@pytest.mark.parametrize("value", [1.5, -0.1, np.nan])
+def test_starting_points_outside_the_box_are_refused(value):
+    points = np.full((P, D), 0.5)
+    points[1, 2] = value
+    refused(r"1 of 4 starting points lie outside the feasible set \(box\)", start=(points, np.array([0, 1, 0, 1])))
+
+
+def test_training_rows_that_are_not_binary_are_refused_by_a_binary_set():
+    refused(r"4 of 4 starting points lie outside the feasible set \(binary\): choose a set", kind="binary")
+
+
+@pytest.mark.parametrize("labels", [[5, 0, 1, 0], [-1, 0, 1, 0]])
+def test_labels_that_no_class_has_are_refused(labels):
+    refused("label", start=(np.full((P, D), 0.5), np.array(labels)))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: bg.JointAttack(0), "iterations must be a positive whole number; got 0"),
+        (lambda: bg.JointAttack(step_size=0.0), "must be positive"),
+        (lambda: bg.JointAttack(discrete_step_size=-1.0), "must be positive"),
+        (lambda: bg.JointAttack(temperatures=(1.0, 0.0)), "must be positive"),
+        (lambda: bg.GreedyAttack(0), "max_steps must be a positive whole number; got 0"),
+        (lambda: bg.CoordinateAttack(step_size=-0.1), "step_size must be positive"),
+        (lambda: bg.GreedyAttack(epsilon=-1e-9), "epsilon 0 or more"),
+        (lambda: bg.GreedyAttack(epsilon=float("nan")), "epsilon 0 or more"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_a_sentence(make, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make()
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: bg.JointAttack(step_size=NAN),
+        lambda: bg.JointAttack(step_size=INF),
+        lambda: bg.JointAttack(discrete_step_size=NAN),
+        lambda: bg.JointAttack(temperatures=(1.0, NAN)),
+        lambda: bg.JointAttack(temperatures=(INF, 1.0)),
+        lambda: bg.GreedyAttack(step_size=INF),
+        lambda: bg.GreedyAttack(epsilon=INF),
+        lambda: bg.CoordinateAttack(passes=0),
+        lambda: bg.RandomPoints(0),
+        lambda: bg.RandomPoints(-1),
+    ],
+)
+def test_settings_that_would_fail_only_after_the_work_are_refused_before_it(make):
+    with pytest.raises(InputError):
+        make()

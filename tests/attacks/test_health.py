@@ -1,0 +1,134 @@
+"""Evidence that an attack worked: what counts as failed or suspect, and that a failed attack is no robust model."""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import backgrad as bg
+from backgrad.attacks.base import Optimised
+from backgrad.attacks.health import judge
+from tests.attacks.problems import SCHEDULE, D, P, craft, objective
+
+GOOD = {
+    "objective_start": 0.1,
+    "objective_best": 0.2,
+    "errors": (1e-9, 1e-8),
+    "drift": 0.0,
+    "feasible": True,
+}
+NAN, INF = math.nan, math.inf
+
+
+def test_an_attack_that_raised_its_objective_on_good_gradients_worked():
+    assert judge(**GOOD) == ("worked", "the objective rose from 0.100 to 0.200 on gradients that check out.")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "sentence"),
+    [
+        ({"objective_start": NAN}, "not finite"),
+        ({"objective_best": NAN}, "not finite"),
+        ({"objective_best": INF}, "not finite"),
+        ({"feasible": False}, "left the feasible set"),
+        ({"objective_best": 0.1}, "never rose above its start"),
+        ({"objective_best": 0.05}, "never rose above its start"),
+        ({"objective_best": 0.05, "drift": 5.0, "errors": (0.5, 0.5)}, "never rose above its start"),
+    ],
+)
+def test_an_attack_that_optimised_nothing_failed(evidence, sentence):
+    verdict, reason = judge(**{**GOOD, **evidence})
+    assert verdict == "failed"
+    assert sentence in reason
+
+
+@pytest.mark.parametrize(
+    ("evidence", "sentence"),
+    [
+        ({"drift": 0.2}, "drifted by 0.2"),
+        ({"drift": INF}, "use an exact adjoint"),
+        ({"drift": NAN}, "use an exact adjoint"),
+        ({"errors": (0.02, 1e-9)}, "differs from a finite difference by 2.0%"),
+        ({"errors": (1e-9, 0.02)}, "differs from a finite difference by 2.0%"),
+        ({"errors": (None, 0.02)}, "differs from a finite difference by 2.0%"),
+        ({"errors": (1e-9, INF)}, "differs from a finite difference"),
+        ({"errors": (1e-9, NAN)}, "differs from a finite difference"),
+        ({"errors": (NAN, 1e-9)}, "differs from a finite difference"),
+    ],
+)
+def test_an_attack_on_doubtful_gradients_is_suspect(evidence, sentence):
+    verdict, reason = judge(**{**GOOD, **evidence})
+    assert verdict == "suspect"
+    assert sentence in reason
+
+
+def test_gradients_that_nobody_checked_are_not_said_to_check_out():
+    assert "check out" not in judge(**{**GOOD, "errors": (None, None)})[1]
+
+
+def test_an_attack_without_a_chance_fails_and_does_not_call_the_model_robust():
+    # One iterate is the start and no other.
+    result = craft(bg.JointAttack(1), "box")
+    np.testing.assert_array_equal(result.points, result.start)
+    assert result.health.verdict == "failed"
+    assert not result.health.rose
+    assert "does not make the model robust" in result.health.sentence
+
+
+def test_label_flips_optimise_nothing_and_say_so():
+    health = craft(bg.LabelFlip(), "box").health
+    assert health.verdict == "failed"
+    assert "does not make the model robust" in health.sentence
+
+
+def test_training_that_diverges_makes_the_attack_fail():
+    # Squared losses grow by some 10⁶ a step at this step size, past what a float holds after a hundred.
+    settings = {"learner": bg.Adaline(D), "schedule": bg.Descent(100, 1e6)}
+    result = craft(bg.JointAttack(2), "box", **settings)
+    assert not np.isfinite(result.trace).any()
+    np.testing.assert_array_equal(result.points, result.start)
+    assert result.health.verdict == "failed"
+    assert "not finite" in result.health.sentence
+
+
+def test_a_reversal_that_drifts_is_suspect_and_its_gradient_is_measured():
+    # Reversing multiplies rounding by 1 + ηλ a step, which is over 2 here: sixty steps leave nothing.
+    settings = {"learner": bg.Adaline(D), "schedule": bg.Descent(60, 0.8), "adjoint": bg.BackGradient()}
+    result = craft(bg.JointAttack(13, step_size=0.4), "box", **settings)
+    assert result.adjoint == "BackGradient"
+    assert result.health.drift > 0.1
+    assert result.health.rose
+    assert result.health.verdict == "suspect"
+    assert "drifted" in result.health.sentence
+
+
+def test_a_short_reversal_does_not_drift_and_works():
+    settings = {"schedule": dataclasses.replace(SCHEDULE, step_size=0.01), "adjoint": bg.BackGradient()}
+    health = craft(bg.JointAttack(13, step_size=0.4), "box", **settings).health
+    assert 0 < health.drift < 0.1
+    assert health.verdict == "worked"
+
+
+class Escape(bg.LabelFlip):
+    """An attack that claims points outside the feasible set."""
+
+    def search(self, objective, threat, start, *, seed, progress):
+        return Optimised(jnp.full_like(start, 1.5), np.array([9.0]), 0.0)
+
+
+class Boast(bg.LabelFlip):
+    """An attack that claims success with points that do no harm: those of the other label."""
+
+    def search(self, objective, threat, start, *, seed, progress):
+        harmless = objective.train.x[jnp.asarray([1 if y else 0 for y in np.asarray(objective.labels[:, 1])])]
+        return Optimised(harmless, np.array([0.9]), 0.0)
+
+
+def test_success_is_judged_again_and_not_taken_from_the_attack():
+    escape, boast = craft(Escape(), "box"), craft(Boast(), "box")
+    assert (escape.health.verdict, escape.health.feasible) == ("failed", False)
+    assert boast.health.verdict == "failed"
+    assert boast.health.objective_best == pytest.approx(objective("box", boast.points, boast.labels), rel=1e-12)
+    assert boast.points.shape == (P, D)

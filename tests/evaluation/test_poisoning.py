@@ -1,0 +1,252 @@
+"""One split's evaluation, recomputed in plain NumPy."""
+
+import dataclasses
+import re
+
+import jax
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+import backgrad as bg
+from backgrad.errors import DivergenceError, InputError, NotConvergedError
+from backgrad.evaluation.poisoning import ERRORS, Plan, Rows, evaluate_split, summarise
+from backgrad.evaluation.victims import judge_victim, predict, require_sound_training
+from backgrad.learners.catalogue import make_learner
+
+STEPS, STEP_SIZE, P = 60, 2.0, 4
+N_TRAIN, N_VALIDATION = 20, 40
+DATA = bg.load("blobs2")
+
+
+def split(seed=0, k=0):
+    rows = bg.split_rows(600, train=N_TRAIN, validation=N_VALIDATION, seed=seed, split=k, labels=DATA.y)
+    return Rows(rows.train, rows.validation, rows.test)
+
+
+PLAN = Plan(
+    learner=bg.LogisticRegression(2),
+    schedule=bg.Descent(STEPS, STEP_SIZE),
+    attack=bg.JointAttack(15, step_size=0.3),
+    threat=bg.ThreatModel(P),
+)
+FLIPS = dataclasses.replace(PLAN, attack=bg.LabelFlip())
+
+
+def evaluate(plan, seed=(0, 0), rows=None, **settings):
+    rows = split(*seed) if rows is None else rows
+    return evaluate_split(plan, DATA.x, DATA.y, rows, n_classes=2, seed=seed, **settings)
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    return evaluate(PLAN)
+
+
+def train_by_hand(x, y):
+    """Train logistic regression by gradient descent from zero; return its weights and bias."""
+    w, b = np.zeros(x.shape[1]), 0.0
+    for _ in range(STEPS):
+        pull = 1 / (1 + np.exp(-(x @ w + b))) - y
+        w, b = w - STEP_SIZE * x.T @ pull / len(y), b - STEP_SIZE * pull.mean()
+    return w, b
+
+
+def errors_by_hand(outcome, points):
+    """Return the number of test rows that a victim of these points gets wrong."""
+    rows = outcome.rows
+    x, y = DATA.x[rows.train], DATA.y[rows.train]
+    if points is not None:
+        x, y = np.concatenate([x, points]), np.concatenate([y, outcome.attack.labels])
+    w, b = train_by_hand(x, y)
+    return int(np.sum((DATA.x[rows.test] @ w + b > 0) != DATA.y[rows.test]))
+
+
+def test_errors_are_those_of_victims_trained_by_hand(outcome):
+    added = {"clean_error": None, "label_flip_error": outcome.attack.start, "poisoned_error": outcome.attack.points}
+    n = len(outcome.rows.test)
+    assert n == 600 - N_TRAIN - N_VALIDATION
+    for name, points in added.items():
+        # One row may lie on the boundary to rounding.
+        assert abs(outcome.errors[name] * n - errors_by_hand(outcome, points)) <= 1.0 + 1e-9
+    assert tuple(outcome.errors) == ERRORS
+    assert outcome.errors["poisoned_error"] > outcome.errors["label_flip_error"] + 0.02
+    assert not outcome.diverged
+
+
+def test_scikit_learn_s_victims_are_trained_on_the_same_rows(outcome):
+    rows, attack = outcome.rows, outcome.attack
+    both = np.concatenate([DATA.x[rows.train], attack.points]), np.concatenate([DATA.y[rows.train], attack.labels])
+    poisoned = LogisticRegression().fit(*both)
+    clean = LogisticRegression().fit(DATA.x[rows.train], DATA.y[rows.train])
+    test = DATA.x[rows.test], DATA.y[rows.test]
+    assert outcome.sklearn_errors["poisoned_error"] == pytest.approx(1 - poisoned.score(*test), abs=1e-12)
+    assert outcome.sklearn_errors["clean_error"] == pytest.approx(1 - clean.score(*test), abs=1e-12)
+    assert set(outcome.sklearn_errors) == set(ERRORS)
+
+
+def test_points_start_from_training_rows_with_wrong_labels(outcome):
+    attack = outcome.attack
+    assert_flipped_from(attack, outcome.rows.train)
+    assert attack.health.verdict == "worked"
+    assert outcome.seconds > 0
+
+
+def assert_flipped_from(attack, rows):
+    same = (attack.start[:, None] == DATA.x[rows][None]).all(2)
+    np.testing.assert_array_equal(same.sum(1), 1)
+    np.testing.assert_array_equal(attack.labels, 1 - DATA.y[rows][same.argmax(1)])
+
+
+def test_points_may_start_from_validation_rows():
+    outcome = evaluate(dataclasses.replace(FLIPS, start="validation"))
+    assert_flipped_from(outcome.attack, outcome.rows.validation)
+
+
+def test_the_same_seed_repeats_and_each_split_has_its_own_start(outcome):
+    again, other = evaluate(PLAN), evaluate(PLAN, seed=(0, 1), rows=outcome.rows)
+    assert again.attack.points.tobytes() == outcome.attack.points.tobytes()
+    assert again.errors == outcome.errors
+    assert (other.attack.start != outcome.attack.start).any()
+    assert other.attack.seed != outcome.attack.seed
+
+
+def test_the_test_rows_have_no_say_in_the_attack(outcome):
+    x, y = DATA.x.copy(), DATA.y.copy()
+    x[outcome.rows.test], y[outcome.rows.test] = 0.5, 1 - y[outcome.rows.test]
+    blind = evaluate_split(PLAN, x, y, outcome.rows, n_classes=2, seed=(0, 0))
+    assert blind.attack.points.tobytes() == outcome.attack.points.tobytes()
+
+
+def test_the_attacker_may_train_otherwise_than_the_victim():
+    other = evaluate(dataclasses.replace(FLIPS, attack_schedule=bg.Descent(20, 0.5)))
+    same = evaluate(FLIPS)
+    assert other.attack.health.objective_start != same.attack.health.objective_start
+    assert other.errors == same.errors  # the victim, and the points of this attack, are the same
+
+
+def test_victims_start_from_the_run_s_seed():
+    plan = dataclasses.replace(FLIPS, learner=bg.MLP(2, hidden=(3,)), schedule=bg.Descent(2, 0.1))
+    one, other = (evaluate(plan, seed=seed, rows=split()) for seed in ((0, 0), (1, 0)))
+    # After two steps a perceptron is its random start.
+    assert one.errors["clean_error"] != other.errors["clean_error"]
+
+
+def test_progress_is_handed_on_to_the_attack():
+    shares = []
+    evaluate(FLIPS, progress=shares.append)
+    assert shares == [1.0]
+
+
+def test_a_summary_averages_splits_and_has_an_interval_from_three_on(outcome):
+    moved = [
+        dataclasses.replace(outcome, errors={name: value + shift for name, value in outcome.errors.items()})
+        for shift in (0.0, 0.03, 0.06)
+    ]
+    for (name, mean, interval), expected in zip(summarise(moved), ERRORS, strict=True):
+        assert name == expected
+        assert mean == pytest.approx(outcome.errors[name] + 0.03, rel=1e-12)
+        # t of 2 degrees is 4.302653, the standard deviation 0.03.
+        half = 4.302653 * 0.03 / np.sqrt(3)
+        assert interval == pytest.approx((mean - half, mean + half), abs=1e-7)
+    assert all(interval is None for _, _, interval in summarise(moved[:2]))
+
+
+def test_several_classes_are_predicted_by_the_largest_score_and_two_by_the_sign():
+    x = np.random.default_rng(0).normal(size=(8, 2))
+    two, three = bg.LogisticRegression(2), bg.SoftmaxRegression(2, n_classes=3)
+    params = [jax.tree.map(lambda a: a + np.arange(1.0, 1 + a.size).reshape(a.shape), m.init(jax.random.key(0))) for m in (two, three)]
+    np.testing.assert_array_equal(predict(two, params[0], x), x @ [1.0, 2.0] + 1 > 0)
+    weight, bias = np.arange(1.0, 7).reshape(2, 3), np.arange(1.0, 4)
+    np.testing.assert_array_equal(predict(three, params[1], x), (x @ weight + bias).argmax(1))
+
+
+def test_a_victim_that_diverges_is_said_to():
+    rows = split()
+    clean = bg.samples(DATA.x[rows.train], DATA.y[rows.train], 2)
+    test = DATA.x[rows.test], DATA.y[rows.test]
+    sound = judge_victim(bg.Adaline(2), (clean,), bg.Descent(STEPS, 0.1), test)
+    broken = judge_victim(bg.Adaline(2), (clean,), bg.Descent(STEPS, 10.0), test)
+    assert not sound[1]
+    assert broken[1]
+    assert sound[0] < 0.3 < broken[0]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("name", ["logistic", "adaline"])
+def test_the_step_size_that_a_divergence_suggests_trains(name, momentum):
+    rows = split()
+    clean = bg.samples(5 * DATA.x[rows.train], DATA.y[rows.train], 2)
+    model, schedule = make_learner(name, n_features=2, n_classes=2), bg.Descent(STEPS, 1e4, momentum)
+    with pytest.raises(DivergenceError, match=r"training diverged: the loss went from .* in 60 steps") as caught:
+        require_sound_training(model, clean, schedule)
+    found = re.search(r"The step size was 1e\+04: try (\S+) or less \(2(\(1 \+ momentum\))?/λ_max", str(caught.value))
+    assert found is not None
+    assert bool(found[2]) == (momentum > 0)
+    suggested = float(found[1])
+    require_sound_training(model, clean, dataclasses.replace(schedule, step_size=suggested))
+    trained = bg.train(model, clean, schedule=dataclasses.replace(schedule, step_size=suggested))
+    assert float(trained.loss) < float(trained.initial_loss)
+    # The suggestion is of use only if it is not far too careful; for a quadratic loss, twice as much diverges.
+    if name == "adaline":
+        with pytest.raises(DivergenceError):
+            require_sound_training(model, clean, dataclasses.replace(schedule, step_size=2 * suggested))
+
+
+def test_a_schedule_that_does_not_train_is_refused_before_the_attack():
+    class Untouched(bg.LabelFlip):
+        def search(self, objective, threat, start, *, seed, progress):
+            raise AssertionError("the attack ran")
+
+    plan = dataclasses.replace(
+        PLAN, attack=Untouched(), learner=bg.Adaline(2), schedule=bg.Descent(STEPS, 10.0), attack_schedule=None
+    )
+    with pytest.raises(DivergenceError, match="training diverged"):
+        evaluate(plan)
+    other = dataclasses.replace(plan, schedule=bg.Descent(STEPS, 0.1), attack_schedule=bg.Descent(STEPS, 10.0))
+    with pytest.raises(DivergenceError, match="training diverged"):
+        evaluate(other)
+
+
+def separable():
+    x = DATA.x.copy()
+    x[DATA.y == 1] += 2
+    return x
+
+
+def test_a_converged_victim_without_l2_on_separable_classes_is_refused():
+    plan = dataclasses.replace(FLIPS, schedule=bg.Converged())
+    with pytest.raises(NotConvergedError, match="no unique finite optimum.*set l2 above 0"):
+        evaluate_split(plan, separable(), DATA.y, split(), n_classes=2, seed=(0, 0))
+
+
+def test_a_converged_victim_with_l2_is_attacked_implicitly():
+    plan = dataclasses.replace(FLIPS, learner=bg.LogisticRegression(2, 0.1), schedule=bg.Converged())
+    outcome = evaluate_split(plan, separable(), DATA.y, split(), n_classes=2, seed=(0, 0), progress=lambda share: None)
+    assert outcome.attack.adjoint == "Implicit"
+    assert outcome.errors["clean_error"] == 0
+
+
+@pytest.mark.parametrize("start", ["train", "validation"])
+def test_training_rows_of_one_class_are_refused(start):
+    rows = split()
+    one = dataclasses.replace(rows, train=rows.train[DATA.y[rows.train] == 0])
+    with pytest.raises(InputError, match="at least two classes"):
+        evaluate(dataclasses.replace(FLIPS, start=start), rows=one)
+
+
+@pytest.mark.parametrize(("start", "available"), [("train", N_TRAIN), ("validation", N_VALIDATION)])
+def test_more_points_than_rows_to_start_from_are_refused(start, available):
+    plan = dataclasses.replace(FLIPS, threat=bg.ThreatModel(available + 1), start=start)
+    with pytest.raises(InputError, match=f"{available + 1} poisoning points cannot start from {available} rows"):
+        evaluate(plan)
+
+
+def test_points_outside_the_feasible_set_are_refused():
+    with pytest.raises(InputError, match="outside the feasible set"):
+        evaluate(dataclasses.replace(FLIPS, threat=bg.ThreatModel(P, feasible=bg.Binary())))
+
+
+def test_an_unknown_start_is_refused():
+    with pytest.raises(InputError, match="start must be 'train' or 'validation'; got 'test'"):
+        dataclasses.replace(PLAN, start="test")
