@@ -29,7 +29,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..errors import InputError
 from ..threat.feasible import Discrete, FeasibleSet, unit
-from ..threat.goals import ErrorGeneric
 from ..threat.model import ThreatModel
 from ..types import Samples
 from .base import Attack, Optimised, Progress
@@ -57,7 +56,6 @@ class JointAttack(Attack):
         temperatures: first and last temperature of a discrete set's relaxation.
         dropout: the share of the validation rows' features that is set to zero, afresh at each iteration. It suits
             data whose features are many weak hints, such as words, and hurts with images.
-        sharpening: first and last factor on the width of a `SmoothZeroOne` goal, between which it falls geometrically.
 
     Raises:
         InputError: a number out of its range.
@@ -68,17 +66,16 @@ class JointAttack(Attack):
     discrete_step_size: float = eqx.field(default=0.2, static=True)
     temperatures: tuple[float, float] = eqx.field(default=(1.0, 0.05), static=True)
     dropout: float = eqx.field(default=0.0, static=True)
-    sharpening: tuple[float, float] = eqx.field(default=(1.0, 1.0), static=True)
 
     name = "joint"
 
     def __check_init__(self):
         if not isinstance(self.iterations, int) or self.iterations < 1:
             raise InputError(f"iterations must be a positive whole number; got {self.iterations!r}.")
-        if min(self.step_size, self.discrete_step_size, *self.temperatures, *self.sharpening) <= 0:
+        if min(self.step_size, self.discrete_step_size, *self.temperatures) <= 0:
             raise InputError(
-                f"step sizes, temperatures and sharpening must be positive; got {self.step_size}, "
-                f"{self.discrete_step_size}, {self.temperatures} and {self.sharpening}."
+                f"step sizes and temperatures must be positive; got {self.step_size}, {self.discrete_step_size} "
+                f"and {self.temperatures}."
             )
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must lie in [0, 1); got {self.dropout}.")
@@ -124,23 +121,17 @@ class JointAttack(Attack):
             optax.scale_by_schedule(optax.cosine_decay_schedule(self.step_size, self.iterations)),
         )
 
-    def climb(self, objective: OuterObjective, state: SearchState) -> tuple[ErrorGeneric, Samples] | None:
-        """Return what this iteration's gradient is taken of, or None where that is the objective itself."""
-        goal, rows = objective.goal, objective.validation
-        if self.sharpening != (1.0, 1.0):
-            goal = goal.sharpened(self._between(*self.sharpening, state))
-        if self.dropout > 0:
-            key = jax.random.fold_in(state.key, state.step)
-            keep = jax.random.bernoulli(key, 1 - self.dropout, rows.x.shape)
-            rows = rows._replace(x=jnp.where(keep, rows.x, 0.0))
-        return None if goal is objective.goal and rows is objective.validation else (goal, rows)
+    def climb(self, validation: Samples, state: SearchState) -> Samples | None:
+        """Return the rows of this iteration's gradient, or None where they are the validation rows themselves."""
+        if self.dropout == 0:
+            return None
+        key = jax.random.fold_in(state.key, state.step)
+        keep = jax.random.bernoulli(key, 1 - self.dropout, validation.x.shape)
+        return validation._replace(x=jnp.where(keep, validation.x, 0.0))
 
     def temperature(self, state: SearchState) -> Float[Array, ""]:
         """Return τ_i."""
-        return self._between(*self.temperatures, state)
-
-    def _between(self, first: float, last: float, state: SearchState) -> Float[Array, ""]:
-        """Return the geometric path from `first` to `last` at this iteration."""
+        first, last = self.temperatures
         dtype = state.latent.dtype
         share = state.step.astype(dtype) / max(self.iterations - 1, 1)
         return jnp.asarray(first, dtype) * jnp.asarray(last / first, dtype) ** share
@@ -170,7 +161,7 @@ def _idle(state: SearchState):
 
 def _measure(attack: JointAttack, objective: OuterObjective, feasible: FeasibleSet, state: SearchState):
     """Return the feasible points of an iterate, their objective, the gradient at the iterate, and the drift."""
-    climb = attack.climb(objective, state)
+    climb = attack.climb(objective.validation, state)
     if not isinstance(feasible, Discrete):
         found = objective.hypergradient(state.latent, climb=climb)
         return state.latent, found.value, found.gradient, found.drift

@@ -54,7 +54,7 @@ class OuterObjective(eqx.Module):
         *,
         weight: Float[Array, "p"] | None = None,
         others: tuple[Samples, ...] = (),
-        climb: tuple[ErrorGeneric, Samples] | None = None,
+        climb: Samples | None = None,
     ) -> Hypergradient:
         """Return 𝒜 and its gradient.
 
@@ -62,14 +62,14 @@ class OuterObjective(eqx.Module):
             points: features of the points, (p, d).
             weight: of the points; ones where omitted.
             others: further blocks of rows to train on, not differentiated.
-            climb: a goal and rows to take the gradient of, instead of this objective's own; the value stays its own.
+            climb: rows to take the gradient on instead of the validation rows; the value stays that on validation.
         """
         weight = jnp.ones(points.shape[0], points.dtype) if weight is None else weight
 
         def value(points, probe):
             params = self._train(points, weight, others, probe)
             own = self.goal.value(self.learner, params, self.validation)
-            return (own if climb is None else climb[0].value(self.learner, params, climb[1])), own
+            return (own if climb is None else self.goal.value(self.learner, params, climb)), own
 
         probe = jnp.zeros((), points.dtype)
         (_, own), (gradient, drift) = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)(points, probe)

@@ -67,13 +67,13 @@ class SmoothZeroOne(OuterLoss):
     indifferent to the scale of the scores, so that one width serves every learner and moment of training.
 
     Args:
-        width: of the sigmoid, in mean margins; the zero-one error is the limit at 0. A float, or a traced scalar.
+        width: of the sigmoid, in mean margins; the zero-one error is the limit at 0.
     """
 
-    width: Any = 0.5
+    width: float = eqx.field(default=0.5, static=True)
 
     def __check_init__(self):
-        if isinstance(self.width, int | float) and not 0 < self.width < float("inf"):
+        if not 0 < self.width < float("inf"):
             raise InputError(f"width must be a positive number; got {self.width}.")
 
     def __call__(self, learner: Any, scores: Float[Array, "..."], y: Float[Array, "n k"]) -> Float[Array, "n"]:
@@ -99,12 +99,6 @@ class ErrorGeneric(eqx.Module):
         scores = learner.scores(params, validation.x)
         losses = self.outer_loss(learner, scores, validation.y)
         return jnp.sum(validation.weight * losses) / jnp.sum(validation.weight)
-
-    def sharpened(self, factor: Any) -> "ErrorGeneric":
-        """Return the goal with the width of its outer loss multiplied by `factor`; as it is where it has none."""
-        if not isinstance(self.outer_loss, SmoothZeroOne):
-            return self
-        return ErrorGeneric(SmoothZeroOne(self.outer_loss.width * factor))
 
     def describe(self) -> dict[str, Any]:
         """Return the goal in words and settings, for results."""

@@ -1,0 +1,126 @@
+"""The command itself: help, version, interruption and failure."""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import backgrad as bg
+from tests.cli.support import TINY, run
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["attack", "--help"], ["datasets", "--help"], ["--version"]])
+def test_help_and_version_import_neither_jax_nor_scikit_learn(arguments):
+    code = f"""
+import sys
+from backgrad.cli import main
+try:
+    main({arguments!r})
+except SystemExit as end:
+    assert end.code == 0, end.code
+heavy = {{"jax", "sklearn", "scipy", "pandas", "optax"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("Usage: " in done.stdout) == (arguments != ["--version"])
+
+
+def test_the_version_is_the_package_s(capsys):
+    assert run(capsys, "--version") == (0, f"backgrad {bg.__version__}\n", "")
+
+
+def test_the_help_of_attack_names_every_choice(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = run(capsys, "attack", "--help")
+    assert code == 0
+    for word in (
+        "logistic softmax adaline svm mlp joint greedy coordinate zero-one log-loss learner-loss box binary "
+        "checkpointed back-gradient reversible implicit train validation"
+    ).split():
+        assert word in out
+
+
+def test_datasets_lists_every_name_with_licence_and_citation(capsys):
+    code, out, err = run(capsys, "datasets")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    names = [line.split()[0] for line in lines if line and not line.startswith(" ")]
+    assert names == [entry.name for entry in bg.list_datasets()]
+    for entry in bg.list_datasets():
+        assert f"{entry.n_samples} rows" in out
+        assert entry.citation in out
+        assert entry.licence in out
+
+
+def failing(error):
+    """Return a stand-in for a split's evaluation that raises."""
+
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("where", ["evaluate_split", "describe_run"])
+def test_an_interruption_says_so_and_leaves_nothing_behind(where, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(f"backgrad.cli.run.{where}", failing(KeyboardInterrupt()))
+    if where == "describe_run":
+        monkeypatch.setattr("backgrad.cli.run._attack_all", lambda *_: [])
+    code, out, err = run(capsys, "attack", "blobs2", *TINY, "--out", tmp_path / "deep" / "out")
+    assert code == 130
+    assert err.startswith("backgrad: interrupted; nothing was written. Run the same command again")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_leaves_an_earlier_result_alone(capsys, tmp_path, monkeypatch):
+    (tmp_path / "attack.json").write_text("earlier")
+    monkeypatch.setattr("backgrad.cli.run.evaluate_split", failing(KeyboardInterrupt()))
+    assert run(capsys, "attack", "blobs2", *TINY, "--out", tmp_path)[0] == 130
+    assert [p.name for p in tmp_path.iterdir()] == ["attack.json"]
+    assert (tmp_path / "attack.json").read_text() == "earlier"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a secret of ours"), bg.errors.ReversalError("came back elsewhere")])
+def test_a_failure_of_ours_is_told_apart_and_logged(error, capsys, tmp_path, monkeypatch):
+    logs, work = tmp_path / "logs", tmp_path / "work"
+    logs.mkdir()
+    work.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(logs))
+    monkeypatch.setattr("backgrad.cli.run.evaluate_split", failing(error))
+    code, out, err = run(capsys, "attack", "blobs2", *TINY, "--out", work / "out")
+    assert code == 4
+    assert err.count("\n") == 1
+    assert out == ""
+    named = re.search(r"^backgrad: internal failure \((\w+)\)\. The details are in (\S+\.log);", err)
+    assert named is not None
+    assert named[1] == type(error).__name__
+    assert list(logs.iterdir()) == [Path(named[2])]
+    log = Path(named[2]).read_text()
+    assert "Traceback" in log
+    assert str(error) in log
+    assert list(work.iterdir()) == []
+
+
+def test_files_appear_together_or_not_at_all(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("backgrad.cli.run._attack_all", lambda *_: [])
+    monkeypatch.setattr("backgrad.cli.run.describe_run", lambda *_: {"fine": 1})
+    monkeypatch.setattr("backgrad.cli.run.arrays", failing(MemoryError()))
+    code, _, _ = run(capsys, "attack", "blobs2", *TINY, "--out", tmp_path / "out")
+    assert code == 4
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_that_json_does_not_have_are_never_written(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("backgrad.cli.run._attack_all", lambda *_: [])
+    monkeypatch.setattr("backgrad.cli.run.describe_run", lambda *_: {"error": float("nan")})
+    code, _, _ = run(capsys, "attack", "blobs2", *TINY, "--out", tmp_path / "out")
+    assert code == 4
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,119 @@
+"""Bad input: exit code 2, one sentence, and nothing left behind."""
+
+import pytest
+
+from tests.cli.support import TINY, run
+
+FEW = ["--train", "20", "--validation", "40", "--splits", "1", "--steps", "30", "--points", "4", "--outer-steps", "2"]
+NAN, INF = "nan", "inf"
+
+BAD = {
+    "unknown data set": (["attack", "spambas"], "got 'spambas'; did you mean 'spambase'?"),
+    "unknown verb": (["poison"], "No such command 'poison'"),
+    "unknown option": (["attack", "blobs2", "--budget", "3"], "No such option: --budget"),
+    "missing data set": (["attack"], "Missing argument"),
+    "two data sets": (["attack", "blobs2", "iris"], "unexpected extra argument"),
+    "unknown learner": (["attack", "blobs2", "--learner", "forest"], "'forest' is not one of 'logistic', 'softmax'"),
+    "unknown strategy": (["attack", "blobs2", "--strategy", "all"], "'all' is not one of 'joint', 'greedy'"),
+    "unknown adjoint": (["attack", "blobs2", "--adjoint", "adam"], "'adam' is not one of 'checkpointed'"),
+    "unknown objective": (["attack", "blobs2", "--objective", "hinge"], "'hinge' is not one of 'zero-one'"),
+    "unknown feasible set": (["attack", "blobs2", "--feasible", "ball"], "'ball' is not one of 'box', 'binary'"),
+    "unknown start": (["attack", "blobs2", "--start", "test"], "'test' is not one of 'train', 'validation'"),
+    "points in words": (["attack", "blobs2", "--points", "many"], "Invalid value for '--points'"),
+    "too many points": (["attack", "blobs2", *FEW, "--points", "21"], "ask for at most 20, or raise --train"),
+    "too many points for validation": (
+        ["attack", "blobs2", *FEW, "--points", "41", "--start", "validation"],
+        "ask for at most 40, or raise --validation",
+    ),
+    "negative points": (["attack", "blobs2", *FEW, "--points", "-1"], "got -1"),
+    "no splits": (["attack", "blobs2", *FEW, "--splits", "0"], "--splits must be 1 or more; got 0"),
+    "no training rows": (["attack", "blobs2", *FEW, "--points", "0", "--train", "0"], "train (rows) must be at least 1"),
+    "no test rows": (["attack", "blobs2", *FEW, "--validation", "580"], "train and validation may take at most 599"),
+    "one class": (["attack", "blobs2", *FEW, "--train", "1", "--points", "1"], "should hold at least two classes"),
+    "negative seed": (["attack", "blobs2", *FEW, "--seed", "-1"], "seed must be at least 0, got -1"),
+    "binary on grey pixels": (
+        ["attack", "mnist", "--learner", "softmax", "--feasible", "binary"],
+        "those of mnist are not: use --feasible box",
+    ),
+    "binary learner on three classes": (["attack", "iris", *FEW], "use softmax or mlp, or two classes"),
+    "step size not a number": (["attack", "blobs2", *FEW, "--step-size", NAN], "step_size must be a positive finite"),
+    "step size infinite": (["attack", "blobs2", *FEW, "--step-size", INF], "step_size must be a positive finite"),
+    "step size negative": (["attack", "blobs2", *FEW, "--step-size", "-0.1"], "step_size must be a positive finite"),
+    "no steps": (["attack", "blobs2", *FEW, "--steps", "0"], "steps must be a positive whole number; got 0"),
+    "momentum of one": (["attack", "blobs2", *FEW, "--momentum", "1"], "momentum must lie in [0, 1)"),
+    "negative l2": (["attack", "blobs2", *FEW, "--l2", "-1"], "l2 must be a finite number, 0 or more"),
+    "attack steps": (["attack", "blobs2", *FEW, "--attack-steps", "0"], "steps must be a positive whole number"),
+    "attack step size": (["attack", "blobs2", *FEW, "--attack-step-size", NAN], "step_size must be a positive finite"),
+    "outer steps": (["attack", "blobs2", *FEW, "--outer-steps", "0"], "iterations must be a positive whole number"),
+    "outer step size": (["attack", "blobs2", *FEW, "--outer-step-size", "0"], "must be positive"),
+    "outer step size not a number": (["attack", "blobs2", *FEW, "--outer-step-size", NAN], "must be positive"),
+    "outer step size infinite": (["attack", "blobs2", *FEW, "--outer-step-size", INF], "must be positive"),
+    "epsilon infinite": (["attack", "blobs2", *FEW, "--strategy", "greedy", "--epsilon", INF], "epsilon"),
+    "epsilon not a number": (["attack", "blobs2", *FEW, "--strategy", "greedy", "--epsilon", NAN], "epsilon 0 or more"),
+    "epsilon of a joint attack": (["attack", "blobs2", *FEW, "--epsilon", "0.1"], "joint has none"),
+    "a seed past what JAX takes": (["attack", "blobs2", *FEW, "--seed", str(2**64)], "seed"),
+    "momentum not a number": (["attack", "blobs2", *FEW, "--momentum", NAN], "momentum must lie in"),
+    "attack schedule without descent": (
+        ["attack", "blobs2", "--adjoint", "implicit", "--attack-steps", "5"],
+        "need a victim trained by descent",
+    ),
+    # Found out once work has begun, which is why the folder must go again.
+    "diverging victim": (
+        ["attack", "blobs2", *FEW, "--step-size", "1e6"],
+        "training diverged: the loss went from 0.693 to",
+    ),
+    "momentum under the paper's reversal": (
+        ["attack", "blobs2", *FEW, "--adjoint", "back-gradient", "--momentum", "0.5"],
+        "cannot undo momentum: use Reversible() or Checkpointed()",
+    ),
+    "no momentum under exact reversal": (
+        ["attack", "blobs2", *FEW, "--adjoint", "reversible", "--momentum", "0"],
+        "Reversible needs momentum in (0, 1)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_answered_in_one_line_and_leaves_nothing_behind(
+    arguments, sentence, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments, *(["--out", "deep/er/out"] if arguments[0] == "attack" else []))
+    assert code == 2
+    assert sentence in err
+    assert err.startswith("backgrad: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["file", "file/out", "file/deep/out"])
+def test_an_out_that_cannot_be_a_folder_is_refused_before_the_work(below, capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("precious")
+    monkeypatch.setattr("backgrad.cli.run.evaluate_split", lambda *_, **__: pytest.fail("work began"))
+    code, out, err = run(capsys, "attack", "blobs2", *TINY, "--out", tmp_path / below)
+    assert code == 2
+    assert "--out must be a folder that can be written" in err
+    assert err.startswith("backgrad: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_bad_input_leaves_the_results_of_an_earlier_run_alone(capsys, tmp_path):
+    for name in ("attack.json", "points.npz", "notes.txt"):
+        (tmp_path / name).write_text(name)
+    code, _, _ = run(capsys, "attack", "blobs2", *TINY, "--step-size", "1e6", "--out", tmp_path)
+    assert code == 2
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
+        name: name for name in ("attack.json", "points.npz", "notes.txt")
+    }
+
+
+def test_no_arguments_print_the_help(capsys):
+    code, out, err = run(capsys)
+    assert code == 2
+    assert "Usage: backgrad" in out + err
+    assert "attack" in out + err
