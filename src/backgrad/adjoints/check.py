@@ -4,7 +4,7 @@ r"""Gradient oracles: is this gradient right, and do two adjoints agree?
 
     f'(x; v) ≈ [8 (f(x + hv) − f(x − hv)) − (f(x + 2hv) − f(x − 2hv))] / 12h,
 
-whose error is O(h⁴) + O(ε/h), so that float64 and h = 10⁻³ leave some twelve digits for a smooth f. Directions are
+whose error is O(h⁴) + O(ε/h), so that float64 and h = 3·10⁻⁴ leave about twelve digits for a smooth f. Directions are
 half gradient and half random, never against the gradient: along the gradient alone, parts orthogonal to it would go
 unseen; along random directions alone, the derivative may vanish by chance and a relative error would mean nothing.
 """
@@ -43,7 +43,7 @@ class GradientError(NumericalError, AssertionError):
 
 
 def central_difference(
-    f: Callable[[PyTree], Float[Array, ""]], x: PyTree, direction: PyTree, *, step: float = 1e-3
+    f: Callable[[PyTree], Float[Array, ""]], x: PyTree, direction: PyTree, *, step: float = 3e-4
 ) -> float:
     """Return the directional derivative of f at x along `direction`, by a central difference of fourth order.
 
@@ -77,7 +77,7 @@ def check_gradient(
     key: PRNGKeyArray,
     gradient: PyTree | None = None,
     directions: int = 2,
-    step: float = 1e-3,
+    step: float = 3e-4,
     tolerance: float = 1e-6,
 ) -> GradientCheck:
     """Check a gradient against central differences in float64.
