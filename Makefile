@@ -27,7 +27,7 @@ check: $(VENV)/installed-test
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed-bench
-	$(BIN)/python -m pytest benchmarks --override-ini addopts= --benchmark-only
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) demo dist build

@@ -78,10 +78,11 @@ def main(arguments: list[str] | None = None) -> None:
         _say(str(error))
         code = BAD_INPUT
     except KeyboardInterrupt:
-        _say("interrupted; nothing was written. Run the same command again to start over.")
         code = INTERRUPTED
     except Exception as error:
         code = _other(error)
+    if code == INTERRUPTED:  # raised here, or turned into an exit code by the option parser
+        _say("interrupted; nothing was written. Run the same command again to start over.")
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -91,7 +92,6 @@ def _other(error: Exception) -> int:
     if name == "NoArgsIsHelpError":  # the help was printed already
         return BAD_INPUT
     if name == "Abort":
-        _say("interrupted; nothing was written. Run the same command again to start over.")
         return INTERRUPTED
     if _is_usage_error(error):
         message = getattr(error, "format_message", lambda: str(error))()

@@ -12,6 +12,7 @@ from rich.table import Table
 from ..datasets import Dataset, load, split_rows
 from ..errors import InputError
 from ..evaluation.poisoning import Plan, Rows, SplitOutcome, evaluate_split, summarise
+from .interrupt import deferred_interrupt
 from .output import OutputFolder
 from .record import arrays, describe_run
 from .settings import Options, make_plan
@@ -88,11 +89,18 @@ def _attack_all(plan: Plan, data: Dataset, rows: list[Rows], seed: int, console:
         TimeRemainingColumn(),
     )
     outcomes = []
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    with bar, deferred_interrupt() as check_interrupt:
         task = bar.add_task("attacking", total=len(rows))
         for k, split in enumerate(rows):
             bar.update(task, description=f"split {k + 1} of {len(rows)}")
-            outcomes.append(_attack_one(plan, data, split, (seed, k), lambda s, k=k: bar.update(task, completed=k + s)))
+
+            def advance(share: float, k: int = k) -> None:
+                check_interrupt()
+                bar.update(task, completed=k + share)
+
+            outcomes.append(_attack_one(plan, data, split, (seed, k), advance))
+            check_interrupt()
             if not console.is_terminal:
                 errors = outcomes[-1].errors
                 console.print(
