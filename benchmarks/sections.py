@@ -33,7 +33,7 @@ def training_section(setting: Setting, *, seconds: float) -> Section:
             rows += _over_training(case, setting, kind, seconds)
     facts = ("Both in parameter space and in the same precision; momentum 0.9 where it is named.",)
     title = "1. Hypergradient of 20 points ÷ plain training of the same steps"
-    return Section("training", title, ("hypergr.", "training"), tuple(rows), facts)
+    return Section("training", title, ("gradient", "training"), tuple(rows), facts)
 
 
 def _over_training(case: Case, setting: Setting, kind: str, seconds: float) -> list[Row]:

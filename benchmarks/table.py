@@ -48,8 +48,8 @@ class Row:
         verdict = ""
         if self.goal is not None:
             verdict = f"{'≤' if self.at_most else '≥'} {self.goal:g} {'met' if self.met else 'MISSED'}"
-        times = f"{self.ours.median * 1e3:9.2f} {self.other.median * 1e3:9.2f}"
-        return f"{self.label:<32}{times} {self.ratio:6.2f}  {verdict:<12}{self.ours.compilation:7.1f}"
+        times = f"{self.ours.median * 1e3:9.2f}{self.other.median * 1e3:10.2f}"
+        return f"{self.label:<33}{times}{self.ratio:7.2f}  {verdict:<11}{self.ours.compilation:8.1f}"
 
     def record(self) -> dict[str, Any]:
         """Return the row as plain values; times in seconds."""
@@ -89,8 +89,8 @@ class Section:
         """Return the table."""
         lines = ["", self.title, "─" * _WIDTH]
         if self.rows:
-            ours, other = (f"{head} ms" for head in self.columns)
-            lines.append(f"{'':<32}{ours:>9} {other:>9} {'ratio':>6}  {'goal':<12}{'compile':>7}")
+            ours, other = self.columns
+            lines.append(f"{'':<33}{ours:>9}{other:>10}{'ratio':>7}  {'goal':<11}{'compile':>8}")
             lines += [row.text() for row in self.rows]
         return "\n".join([*lines, *(f"  {fact}" for fact in self.facts)])
 

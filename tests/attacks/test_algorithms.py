@@ -17,29 +17,23 @@ CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 
 
 @jax.jit
-def _values_and_gradient(points, labels, weight, clean, validation, width):
+def _value_and_gradient(points, labels, weight, clean, validation):
     def value(points):
         trained = bg.train(LEARNER, (clean, bg.Samples(points, labels, weight)), schedule=SCHEDULE)
         margins = (2 * validation.y[:, 1] - 1) * LEARNER.scores(trained.params, validation.x)
-        relative = margins / jnp.abs(margins).mean()
-        return jax.nn.sigmoid(-relative / width).mean(), jax.nn.sigmoid(-relative / 0.5).mean()
+        return jax.nn.sigmoid(-margins / (0.5 * jnp.abs(margins).mean())).mean()
 
-    (_, own), gradient = jax.value_and_grad(value, has_aux=True)(points)
-    return own, gradient
+    return jax.value_and_grad(value)(points)
 
 
 def hypergradient(kind, labels):
-    """Return f(points) → (𝒜, gradient), NumPy in and out.
-
-    Points from number `present` on are absent, and the gradient is that of a sigmoid of width `width`.
-    """
+    """Return f(points, present) → (𝒜, gradient), NumPy in and out; points from number `present` on are absent."""
     soft = jnp.asarray(np.eye(2)[labels])
 
-    def f(points, present=P, width=0.5):
+    def f(points, present=P):
         weight = jnp.asarray(np.arange(P) < present, float)
-        both = train_rows(kind), validation_rows(kind)
-        value, gradient = _values_and_gradient(jnp.asarray(points), soft, weight, *both, jnp.asarray(width))
-        return float(value), np.asarray(gradient)
+        found = _value_and_gradient(jnp.asarray(points), soft, weight, train_rows(kind), validation_rows(kind))
+        return float(found[0]), np.asarray(found[1])
 
     return f
 
@@ -88,14 +82,12 @@ def test_pointwise_attacks_follow_algorithm_1(name, kind):
     assert result.health.objective_best == pytest.approx(max(walk), rel=1e-8)
 
 
-@pytest.mark.parametrize("sharpening", [(1.0, 1.0), (2.0, 0.25)])
-def test_the_joint_attack_on_a_box_averages_normalised_gradients(sharpening):
-    attack = dataclasses.replace(ATTACKS["joint", "box"], sharpening=sharpening)
-    result = craft(attack, "box")
+def test_the_joint_attack_on_a_box_averages_normalised_gradients():
+    attack, result = ATTACKS["joint", "box"], crafted("joint", "box")
     f, x, trace, visited = hypergradient("box", result.labels), result.start, [], []
-    mean, (wide, narrow) = np.zeros((P, D)), sharpening
+    mean = np.zeros((P, D))
     for i in range(attack.iterations):
-        value, gradient = f(x, width=0.5 * wide * (narrow / wide) ** (i / (attack.iterations - 1)))
+        value, gradient = f(x)
         trace.append(value)
         visited.append(x)
         mean = 0.9 * mean + 0.1 * gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
@@ -136,7 +128,7 @@ def test_random_points_are_the_best_of_as_many_draws_as_asked_for():
 
 # Settings that the tests above hold against a reference, or that a test of their own covers.
 COVERED = {
-    bg.JointAttack: {"iterations", "step_size", "discrete_step_size", "temperatures", "sharpening", "dropout"},
+    bg.JointAttack: {"iterations", "step_size", "discrete_step_size", "temperatures", "dropout"},
     bg.GreedyAttack: {"max_steps", "step_size", "epsilon"},
     bg.CoordinateAttack: {"max_steps", "step_size", "epsilon", "passes"},
     bg.RandomPoints: {"draws"},
@@ -155,15 +147,13 @@ def test_every_declared_setting_of_an_attack_has_a_test_that_it_acts(kind):
         if getattr(attack, field.name) != field.default
     }
     # References are run at settings of which none is at its default.
-    assert moved == COVERED[kind] - {"sharpening", "dropout"}
+    assert moved == COVERED[kind] - {"dropout"}
 
 
 def test_dropout_steers_the_search_but_never_judges_it():
-    full = crafted("joint", "box")
-    dropped, again, other = (
-        craft(dataclasses.replace(ATTACKS["joint", "box"], dropout=0.4), "box", seed=seed, start=(full.start, full.labels))
-        for seed in (3, 3, 4)
-    )
+    full, attack = crafted("joint", "box"), dataclasses.replace(ATTACKS["joint", "box"], dropout=0.4)
+    start = (full.start, full.labels)
+    dropped, again, other = (craft(attack, "box", seed=seed, start=start) for seed in (3, 3, 4))
     # The first value is that of the start on rows as they are; the first step already goes elsewhere.
     assert dropped.trace[0] == pytest.approx(full.trace[0], rel=1e-12)
     assert (dropped.trace[1:] != full.trace[1:]).all()

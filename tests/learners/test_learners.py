@@ -66,12 +66,17 @@ def test_scores_and_losses_match_plain_numpy(name):
     params = parameters(model)
     x, y, w = (np.asarray(a) for a in samples)
     scores = forward(model, params, x)
-    # Formulas of a dozen operations each: a few units in the last place, more where logarithms cancel.
-    np.testing.assert_allclose(model.scores(params, samples.x), scores, rtol=1e-11, atol=1e-12)
     losses = row_losses(model, scores, y)
-    np.testing.assert_allclose(model.row_losses(jnp.asarray(scores), samples.y), losses, rtol=1e-11, atol=1e-12)
     penalty = L2 / 2 * sum((a**2).sum() for a in weights_of(model, params))
-    np.testing.assert_allclose(model.loss(params, samples), (w * losses).sum() / w.sum() + penalty, rtol=1e-12)
+
+    @jax.jit
+    def found(params, samples, scores):
+        return model.scores(params, samples.x), model.row_losses(scores, samples.y), model.loss(params, samples)
+
+    expected = scores, losses, (w * losses).sum() / w.sum() + penalty
+    for one, other in zip(found(params, samples, jnp.asarray(scores)), expected, strict=True):
+        # Formulas of a dozen operations each: a few units in the last place, more where logarithms cancel.
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["adaline", "mlp-tanh"])
@@ -85,13 +90,14 @@ def test_a_weight_is_as_good_as_repetition(name):
         weight=jnp.ones(times.sum()),
     )
     # The same terms, added in another order.
-    np.testing.assert_allclose(model.loss(params, weighted), model.loss(params, repeated), rtol=1e-13)
+    loss = jax.jit(model.loss)
+    np.testing.assert_allclose(loss(params, weighted), loss(params, repeated), rtol=1e-13)
 
 
 @every_learner
 def test_the_bias_is_not_penalised_and_all_weights_are(name):
     model = learner(name, l2=L2)
-    penalty = jax.grad(lambda p: jnp.asarray(model.regularisation(p)))
+    penalty = jax.jit(jax.grad(lambda p: jnp.asarray(model.regularisation(p))))
     params = parameters(model)
     layers, slopes = ([p] if hasattr(p, "bias") else list(p) for p in (params, penalty(params)))
     for layer, slope in zip(layers, slopes, strict=True):
@@ -102,11 +108,12 @@ def test_the_bias_is_not_penalised_and_all_weights_are(name):
 @pytest.mark.parametrize("name", ["logistic", "svm", "softmax", "mlp-tanh"])
 def test_soft_labels_mix_the_losses_of_classifiers(name):
     model, samples = learner(name), rows(learner(name))
-    scores, k = model.scores(parameters(model), samples.x), model.n_outputs
-    hard = [model.row_losses(scores, jnp.tile(jnp.eye(k)[c], (scores.shape[0], 1))) for c in range(k)]
+    scores, k = jnp.asarray(forward(model, parameters(model), np.asarray(samples.x))), model.n_outputs
+    losses = jax.jit(model.row_losses)
+    hard = [losses(scores, jnp.asarray(np.tile(np.eye(k)[c], (scores.shape[0], 1)))) for c in range(k)]
     mixed = (np.asarray(samples.y) * np.stack(hard, axis=1)).sum(1)
     # Mixtures of losses of order 1.
-    np.testing.assert_allclose(model.row_losses(scores, samples.y), mixed, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(losses(scores, samples.y), mixed, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["logistic", "adaline", "svm"])
@@ -122,7 +129,9 @@ def test_blocks_of_rows_have_the_loss_of_all_rows_together(name):
     params = parameters(model)
     blocks = tuple(jax.tree.map(lambda a, s=s: a[s], samples) for s in (slice(0, 3), slice(3, 14)))
     # The same terms, added in another order.
-    np.testing.assert_allclose(model.loss_over(params, blocks), model.loss(params, samples), rtol=1e-13)
+    np.testing.assert_allclose(
+        jax.jit(model.loss_over)(params, blocks), jax.jit(model.loss)(params, samples), rtol=1e-13
+    )
 
 
 @every_learner
@@ -130,17 +139,18 @@ def test_the_gradient_of_the_loss_matches_differences(name):
     model = learner(name)
     params, samples = parameters(model), rows(model)
     loss = jax.jit(lambda p: model.loss(p, samples))
+    slope = jax.jit(jax.grad(loss))(params)
     if name in ("mlp-relu", "svm"):
         # Kinks of the second derivative (svm) or the first (relu): a step of 10⁻⁶ seldom meets one, and leaves
         # round-off of 10⁻¹⁶ / 10⁻⁶.
-        check_gradient(loss, params, key=jax.random.key(1), step=1e-6, tolerance=1e-7)
+        check_gradient(loss, params, key=jax.random.key(1), gradient=slope, step=1e-6, tolerance=1e-7)
     else:
-        check_gradient(loss, params, key=jax.random.key(1), tolerance=1e-9)
+        check_gradient(loss, params, key=jax.random.key(1), gradient=slope, tolerance=1e-9)
 
 
 def test_the_smoothed_hinge_and_its_slope_are_continuous():
     model = bg.SmoothSVM(D, smoothing=0.4)
-    loss = jax.vmap(jax.value_and_grad(lambda s: model.row_losses(s[None], jnp.asarray([[0.0, 1.0]]))[0]))
+    loss = jax.jit(jax.vmap(jax.value_and_grad(lambda s: model.row_losses(s[None], jnp.asarray([[0.0, 1.0]]))[0])))
     for joint, value, slope in ((1.0, 0.0, 0.0), (0.6, 0.2, -1.0)):
         values, slopes = loss(jnp.asarray([joint - 1e-9, joint, joint + 1e-9]))
         # Second derivatives are 1/δ = 2.5 at most, so that 10⁻⁹ moves the slope by 2.5e-9.
@@ -150,7 +160,7 @@ def test_the_smoothed_hinge_and_its_slope_are_continuous():
 
 def test_the_log_loss_neither_overflows_nor_loses_small_losses():
     z = np.array([-1000.0, -40.0, -1.0, 0.0, 1.0, 40.0, 1000.0])
-    values, slopes = jax.vmap(jax.value_and_grad(softplus))(jnp.asarray(z))
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(softplus)))(jnp.asarray(z))
     np.testing.assert_allclose(values, np.logaddexp(z, 0), rtol=1e-15)
     # σ rounds to within 1 ulp of 1, and has a relative error of a few ulp for small values.
     np.testing.assert_allclose(slopes, [0, np.exp(-40.0), 1 / (1 + np.e), 0.5, np.e / (1 + np.e), 1, 1], rtol=1e-14)
@@ -159,9 +169,10 @@ def test_the_log_loss_neither_overflows_nor_loses_small_losses():
 
 
 def test_a_perceptron_starts_from_glorot_s_uniform_distribution():
-    model = bg.MLP(200, K, (50, 30))
-    params = model.init(jax.random.key(3))
-    widths = (200, 50, 30, K)
+    model = bg.MLP(90, K, (90, 30))
+    init = jax.jit(model.init)
+    params = init(jax.random.key(3))
+    widths = (90, 90, 30, K)
     for layer, inputs, outputs in zip(params, widths[:-1], widths[1:], strict=True):
         bound = np.sqrt(6 / (inputs + outputs))
         assert layer.weight.shape == (inputs, outputs)
@@ -169,7 +180,7 @@ def test_a_perceptron_starts_from_glorot_s_uniform_distribution():
         # Of at least 90 uniform draws the largest lies within 10 % of the bound but with probability 0.9⁹⁰ < 10⁻⁴.
         assert np.abs(layer.weight).max() > 0.9 * bound
         np.testing.assert_array_equal(layer.bias, 0.0)
-    again, other = model.init(jax.random.key(3)), model.init(jax.random.key(4))
+    again, other = init(jax.random.key(3)), init(jax.random.key(4))
     np.testing.assert_array_equal(params[0].weight, again[0].weight)
     assert (params[0].weight != other[0].weight).any()
 

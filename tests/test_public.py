@@ -1,0 +1,160 @@
+"""The package as its users meet it: names, docstrings, imports, the README and the changelog."""
+
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import backgrad as bg
+
+ROOT = Path(__file__).parents[1]
+
+# Adding or removing a name here is a change of the public interface: note it in the changelog.
+NAMES = [
+    "Adaline",
+    "Adjoint",
+    "Attack",
+    "AttackHealth",
+    "AttackResult",
+    "BackGradient",
+    "Binary",
+    "Box",
+    "Checkpointed",
+    "Converged",
+    "CoordinateAttack",
+    "Dataset",
+    "Descent",
+    "ErrorGeneric",
+    "FeasibleSet",
+    "GreedyAttack",
+    "Implicit",
+    "JointAttack",
+    "LabelFlip",
+    "Learner",
+    "LearnerClassifier",
+    "LearnerLoss",
+    "LogLoss",
+    "LogisticRegression",
+    "MLP",
+    "PerfectKnowledge",
+    "RandomPoints",
+    "Reversible",
+    "Ridge",
+    "Samples",
+    "SmoothSVM",
+    "SmoothZeroOne",
+    "SoftmaxRegression",
+    "Status",
+    "ThreatModel",
+    "Trained",
+    "__version__",
+    "list_datasets",
+    "load",
+    "one_hot",
+    "samples",
+    "split_rows",
+    "train",
+]
+OBJECTS = [name for name in NAMES if name != "__version__"]
+
+
+def test_the_public_names_are_these_and_no_others():
+    assert sorted(bg.__all__) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_can_be_imported_and_is_offered_to_completion(name):
+    assert getattr(bg, name) is not None
+    assert name in dir(bg)
+
+
+def test_the_lazy_names_are_those_that_editors_and_type_checkers_see():
+    source = inspect.getsource(bg)
+    block = source.split("if TYPE_CHECKING:")[1].split("\n\n")[0]
+    seen = re.findall(r"^    from \S+ import (.+)$", block, re.MULTILINE)
+    assert sorted(name for line in seen for name in line.split(", ")) == OBJECTS
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'backgrad' has no attribute 'Attak'"):
+        bg.Attak  # noqa: B018
+
+
+def test_importing_the_package_imports_neither_jax_nor_scikit_learn():
+    code = "import sys, backgrad; print(sorted({'jax', 'sklearn', 'numpy', 'scipy', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def documented(thing):
+    """Tell whether a class or function has a docstring of its own, not one that a decorator made up."""
+    text = (thing.__doc__ or "").strip()
+    return bool(text) and not text.startswith(f"{thing.__name__}(")
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_public_class_and_function_has_a_docstring_and_so_have_its_methods(name):
+    thing = getattr(bg, name)
+    assert documented(thing)
+    if inspect.isclass(thing):
+        for attribute, member in vars(thing).items():
+            method = member.fget if isinstance(member, property) else getattr(member, "__wrapped__", member)
+            if not attribute.startswith("_") and inspect.isfunction(method):
+                assert documented(method), f"{name}.{attribute}"
+
+
+def snippets():
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(snippets())))
+def test_the_readme_s_python_runs_as_it_stands(number, capsys):
+    names = {}
+    exec(snippets()[number], names)
+    assert capsys.readouterr().out.startswith("worked the objective rose from")
+    assert names["result"].points.shape == (20, 54)
+    # One harm a training row, and not the same for all.
+    assert names["harm"].shape == (100,)
+    assert float(names["harm"].std()) > 0
+
+
+def test_the_readme_has_python_to_run():
+    assert len(snippets()) == 1
+
+
+def readme_commands(program):
+    """Return the arguments of every command of a program in the README's shell snippets."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line[1:] for line in words if line[:1] == [program]]
+
+
+def test_the_readme_s_make_targets_exist():
+    targets = {name for line in readme_commands("make") for name in line}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert {"demo", "test"} <= targets <= set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+
+
+@pytest.mark.parametrize("arguments", readme_commands("backgrad"), ids=" ".join)
+def test_the_readme_s_commands_name_options_and_data_that_exist(arguments, monkeypatch):
+    from backgrad.cli import main, settings
+
+    asked = []
+    monkeypatch.setattr("backgrad.cli.run.run_attack", lambda options, request: asked.append((options, request)))
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    ((options, request),) = asked
+    settings.make_plan(options, bg.load(request.dataset))
+
+
+def test_the_changelog_has_an_entry_for_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## {re.escape(bg.__version__)}\b", changelog, re.MULTILINE)
+    for name in re.findall(r"`([A-Z]\w+)`", changelog):
+        assert name in NAMES, f"the changelog speaks of {name}, which is not public"
