@@ -44,10 +44,11 @@ app.command(help=_flowing(attack.__doc__), epilog=_ATTACK_NOTES)(attack)
 app.command(help=_flowing(datasets.__doc__))(datasets)
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"backgrad {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
