@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import backgrad as bg
+from backgrad.evaluation.words import make_victims
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,47 +18,93 @@ ROOT = Path(__file__).parents[1]
 NAMES = [
     "Adaline",
     "Adjoint",
+    "AssignedLabels",
     "Attack",
     "AttackHealth",
     "AttackResult",
     "BackGradient",
+    "Ball",
     "Binary",
     "Box",
+    "BreakingPoint",
+    "CNN",
     "Checkpointed",
+    "ChosenLabels",
+    "ChosenResponses",
+    "Columns",
     "Converged",
     "CoordinateAttack",
     "Dataset",
     "Descent",
     "ErrorGeneric",
+    "ErrorSpecific",
     "FeasibleSet",
+    "FlippedLabels",
+    "Goal",
     "GreedyAttack",
+    "Image",
+    "Immutable",
     "Implicit",
+    "Integer",
     "JointAttack",
+    "Knowledge",
     "LabelFlip",
+    "LabelRule",
     "Learner",
     "LearnerClassifier",
     "LearnerLoss",
+    "LearnerRegressor",
+    "Linked",
     "LogLoss",
     "LogisticRegression",
     "MLP",
+    "MaxAbsScaled",
+    "Member",
+    "MinMaxScaled",
+    "OneHot",
+    "OuterLoss",
     "PerfectKnowledge",
+    "Plan",
+    "PoisonGalleryDisplay",
     "RandomPoints",
+    "RegressionMLP",
+    "Rescaled",
     "Reversible",
     "Ridge",
+    "Rows",
+    "SampleTargets",
     "Samples",
+    "SecurityCurve",
+    "SecurityCurveDisplay",
+    "Selected",
     "SmoothSVM",
     "SmoothZeroOne",
     "SoftmaxRegression",
+    "SquaredLoss",
+    "Standardised",
     "Status",
+    "Surrogate",
+    "SurrogateData",
+    "Surrogates",
+    "Table",
     "ThreatModel",
     "Trained",
+    "TransferMatrix",
+    "TransferMatrixDisplay",
+    "VarianceSelected",
     "__version__",
+    "breaking_point",
+    "expected_failed_checks",
     "list_datasets",
     "load",
+    "load_table",
     "one_hot",
     "samples",
+    "security_curve",
     "split_rows",
+    "surrogate_for",
     "train",
+    "transfer_matrix",
 ]
 OBJECTS = [name for name in NAMES if name != "__version__"]
 
@@ -142,15 +189,18 @@ def test_the_readme_s_make_targets_exist():
 
 @pytest.mark.parametrize("arguments", readme_commands("backgrad"), ids=" ".join)
 def test_the_readme_s_commands_name_options_and_data_that_exist(arguments, monkeypatch):
-    from backgrad.cli import main, settings
+    from backgrad.cli import main
+    from backgrad.cli.session import open_session
 
-    asked = []
-    monkeypatch.setattr("backgrad.cli.run.run_attack", lambda options, request: asked.append((options, request)))
+    asked, verb = [], arguments[0]
+    module = "run" if verb == "attack" else f"run_{verb}"
+    monkeypatch.setattr(f"backgrad.cli.{module}.run_{verb}", lambda given, **own: asked.append((given, own)))
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 0
-    ((options, request),) = asked
-    settings.make_plan(options, bg.load(request.dataset))
+    ((given, own),) = asked
+    session = open_session(given, points=own.get("points") or 20)
+    make_victims(own.get("victims"), session.data.dataset)
 
 
 def test_the_changelog_has_an_entry_for_this_version():

@@ -20,16 +20,28 @@ if TYPE_CHECKING:
     from .attacks.controls import LabelFlip, RandomPoints
     from .attacks.health import AttackHealth
     from .attacks.pointwise import CoordinateAttack, GreedyAttack
-    from .datasets import Dataset, list_datasets, load, split_rows
-    from .learners.base import Learner
-    from .learners.estimator import LearnerClassifier
+    from .datasets import Dataset, list_datasets, load, load_table, split_rows
+    from .evaluation.displays import PoisonGalleryDisplay, SecurityCurveDisplay, TransferMatrixDisplay
+    from .evaluation.plan import Plan, Rows, Table
+    from .evaluation.security_curve import BreakingPoint, SecurityCurve, breaking_point, security_curve
+    from .evaluation.transfer import TransferMatrix, transfer_matrix
+    from .learners.base import Learner, Member
+    from .learners.cnn import CNN
+    from .learners.estimator import LearnerClassifier, expected_failed_checks
     from .learners.linear import Adaline, LogisticRegression, Ridge, SmoothSVM, SoftmaxRegression
-    from .learners.mlp import MLP
+    from .learners.mlp import MLP, RegressionMLP
+    from .learners.preprocessing import MaxAbsScaled, MinMaxScaled, Selected, Standardised, VarianceSelected
+    from .learners.regressor import LearnerRegressor
+    from .learners.surrogate import Surrogate, surrogate_for
     from .schedules import Converged, Descent
     from .status import Status
-    from .threat.feasible import Binary, Box, FeasibleSet
-    from .threat.goals import ErrorGeneric, LearnerLoss, LogLoss, SmoothZeroOne
-    from .threat.model import PerfectKnowledge, ThreatModel
+    from .threat.compose import Ball, Columns, Immutable, Linked, Rescaled
+    from .threat.feasible import Binary, Box, FeasibleSet, Image, Integer, OneHot
+    from .threat.goals import ErrorGeneric, ErrorSpecific, Goal, SampleTargets
+    from .threat.knowledge import Knowledge, PerfectKnowledge, SurrogateData, Surrogates
+    from .threat.labels import AssignedLabels, ChosenLabels, ChosenResponses, FlippedLabels, LabelRule
+    from .threat.losses import LearnerLoss, LogLoss, OuterLoss, SmoothZeroOne, SquaredLoss
+    from .threat.model import ThreatModel
     from .training import Trained, train
     from .types import Samples, one_hot, samples
 
@@ -44,17 +56,29 @@ _HOMES = {
     "attacks.controls": ["LabelFlip", "RandomPoints"],
     "attacks.health": ["AttackHealth"],
     "attacks.pointwise": ["CoordinateAttack", "GreedyAttack"],
-    "datasets": ["Dataset", "list_datasets", "load", "split_rows"],
-    "learners.base": ["Learner"],
-    "learners.estimator": ["LearnerClassifier"],
+    "datasets": ["Dataset", "list_datasets", "load", "load_table", "split_rows"],
+    "evaluation.displays": ["PoisonGalleryDisplay", "SecurityCurveDisplay", "TransferMatrixDisplay"],
+    "evaluation.plan": ["Plan", "Rows", "Table"],
+    "evaluation.security_curve": ["BreakingPoint", "SecurityCurve", "breaking_point", "security_curve"],
+    "evaluation.transfer": ["TransferMatrix", "transfer_matrix"],
+    "learners.base": ["Learner", "Member"],
+    "learners.cnn": ["CNN"],
+    "learners.estimator": ["LearnerClassifier", "expected_failed_checks"],
     "learners.linear": ["Adaline", "LogisticRegression", "Ridge", "SmoothSVM", "SoftmaxRegression"],
-    "learners.mlp": ["MLP"],
+    "learners.mlp": ["MLP", "RegressionMLP"],
+    "learners.preprocessing": ["MaxAbsScaled", "MinMaxScaled", "Selected", "Standardised", "VarianceSelected"],
+    "learners.regressor": ["LearnerRegressor"],
+    "learners.surrogate": ["Surrogate", "surrogate_for"],
     "schedules": ["Converged", "Descent"],
     "status": ["Status"],
+    "threat.compose": ["Ball", "Columns", "Immutable", "Linked", "Rescaled"],
+    "threat.feasible": ["Binary", "Box", "FeasibleSet", "Image", "Integer", "OneHot"],
+    "threat.goals": ["ErrorGeneric", "ErrorSpecific", "Goal", "SampleTargets"],
+    "threat.knowledge": ["Knowledge", "PerfectKnowledge", "SurrogateData", "Surrogates"],
+    "threat.labels": ["AssignedLabels", "ChosenLabels", "ChosenResponses", "FlippedLabels", "LabelRule"],
+    "threat.losses": ["LearnerLoss", "LogLoss", "OuterLoss", "SmoothZeroOne", "SquaredLoss"],
+    "threat.model": ["ThreatModel"],
     "training": ["Trained", "train"],
-    "threat.feasible": ["Binary", "Box", "FeasibleSet"],
-    "threat.goals": ["ErrorGeneric", "LearnerLoss", "LogLoss", "SmoothZeroOne"],
-    "threat.model": ["PerfectKnowledge", "ThreatModel"],
     "types": ["Samples", "one_hot", "samples"],
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from .checks import check_count, check_positive, check_share, is_number
 from .errors import InputError
 from .types import Params
 
@@ -26,15 +27,6 @@ class DescentState(NamedTuple):
     params: Params
     velocity: Params | None = None
     optimiser: Any = None
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _require_count(value, name: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name} must be a positive whole number; got {value!r}.")
 
 
 class Descent(eqx.Module):
@@ -64,20 +56,18 @@ class Descent(eqx.Module):
     gram: bool | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
-        _require_count(self.steps, "steps")
+        check_count(steps=self.steps)
         if self.batch_size is not None:
-            _require_count(self.batch_size, "batch_size")
-        if _is_number(self.step_size) and not 0 < self.step_size < float("inf"):
-            raise InputError(f"step_size must be a positive finite number; got {self.step_size}.")
-        if _is_number(self.momentum) and not 0 <= self.momentum < 1:
-            raise InputError(f"momentum must lie in [0, 1); got {self.momentum}.")
+            check_count(batch_size=self.batch_size)
+        check_positive(step_size=self.step_size)
+        check_share(momentum=self.momentum)
         if self.optimiser is not None and self.has_momentum:
             raise InputError("an optax optimiser brings its own momentum: set momentum=0 beside it.")
 
     @property
     def has_momentum(self) -> bool:
         """Whether steps carry a velocity; only a momentum that is literally 0 saves it."""
-        return not (_is_number(self.momentum) and self.momentum == 0)
+        return not (is_number(self.momentum) and self.momentum == 0)
 
     def init(self, params: Params) -> DescentState:
         """Return the state before the first step."""
@@ -134,9 +124,8 @@ class Converged(eqx.Module):
     def __check_init__(self):
         if self.solver not in ("newton", "lbfgs"):
             raise InputError(f"solver must be 'newton' or 'lbfgs'; got {self.solver!r}.")
-        if not 0 < self.tolerance < float("inf"):
-            raise InputError(f"tolerance must be a positive number; got {self.tolerance}.")
-        _require_count(self.max_steps, "max_steps")
+        check_positive(tolerance=self.tolerance)
+        check_count(max_steps=self.max_steps)
 
 
 Schedule = Descent | Converged

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .adjoints.base import Adjoint, Field, Problem, tree_norm
 from .adjoints.checkpointed import Checkpointed
@@ -32,16 +32,22 @@ class LossField(Field):
         loss: (params, blocks) → scalar.
         blocks: the training rows. Cotangents are computed for those blocks alone that need them.
         batches: (T, b), the rows of each step in the order of the concatenated blocks; all rows where None.
+        noisy_loss: (params, blocks, key) → scalar, what a stochastic learner's steps descend instead of `loss`.
+        key: folded with t, the key of step t. So a step that is run again, as adjoints do, draws the same numbers.
     """
 
     loss: Callable[..., Any]
     blocks: tuple[Samples, ...]
     batches: Int[Array, "T b"] | None
+    noisy_loss: Callable[..., Any] | None = None
+    key: PRNGKeyArray | None = None
 
     def __call__(self, params: Params, t: Any) -> Params:
         """Return the gradient at `params` on the rows of step t."""
         blocks = self.blocks if self.batches is None or t is None else (self._take(self.batches[t]),)
-        return jax.grad(self.loss)(params, blocks)
+        if self.noisy_loss is None or self.key is None or t is None:
+            return jax.grad(self.loss)(params, blocks)
+        return jax.grad(self.noisy_loss)(params, blocks, jax.random.fold_in(self.key, t))
 
     def value(self, params: Params) -> Float[Array, ""]:
         """Return the loss over all rows."""
@@ -107,7 +113,10 @@ def train(
     """Train a learner on rows; differentiable in everything that is an array.
 
     Args:
-        learner: a `Learner`, or anything with its `init`, `scores` and `loss`.
+        learner: a `Learner`, or anything with its `init`, `scores` and `loss`. Preprocessing (`fit_preprocessing`, see
+            `backgrad.learners.preprocessing`) is fitted on all rows, and its state returned with the parameters.
+            One whose `stochastic` is true (such as a `CNN` with dropout) descends `loss_at(params, blocks, key)`, with
+            a key of each step that depends on the schedule's key alone; losses are reported without that noise.
         samples: the training rows, or several blocks of them. Blocks are one training set; cotangents are computed
             for those alone that are differentiated, which is what makes an attack on 20 of 1,000 rows cheap.
         schedule: `Descent` or `Converged`.
@@ -126,6 +135,11 @@ def train(
     check_samples(learner, blocks)
     adjoint = default_adjoint(schedule) if adjoint is None else adjoint
     adjoint.check(schedule)
+    if _is_stochastic(learner) and (isinstance(schedule, Converged) or isinstance(adjoint, Implicit)):
+        raise UnsupportedError(
+            f"{type(learner).__name__} draws random numbers at each training step, so that training has no stationary "
+            "point: set dropout=0, or use a Descent schedule with Checkpointed()."
+        )
     dtype = blocks[0].x.dtype
     if params is None:
         params = learner.init(initial_key(schedule))
@@ -136,8 +150,15 @@ def train(
 
 @eqx.filter_jit
 def _train(learner, blocks, schedule, adjoint, params, probe) -> Trained:
+    if hasattr(learner, "fit_preprocessing"):
+        # Ordinary differentiable code outside the inner training, so that every adjoint's gradient counts the refit.
+        state, blocks = learner.fit_preprocessing(blocks)
+        inner = _train(learner.learner, blocks, schedule, adjoint, learner.inner_params(params), probe)
+        return inner._replace(params=learner.join(state, inner.params))
     batches = schedule.batches(sum(b.weight.shape[0] for b in blocks)) if isinstance(schedule, Descent) else None
-    plain = LossField(_loss_over(learner), blocks, batches)
+    noise = _noisy_loss(learner)
+    key = None if noise is None else jax.random.fold_in(initial_key(schedule), 2)  # 1 is that of the batches
+    plain = LossField(_loss_over(learner), blocks, batches, noise, key)
     if isinstance(schedule, Descent) and (schedule.gram or _gram_pays(learner, blocks, schedule, adjoint)):
         space = _gram_space(learner, blocks, schedule, params)
         problem = Problem(space.field, schedule, probe)
@@ -174,6 +195,10 @@ def largest_curvature(learner: Any, samples: Samples, *, params: Params, iterati
         params: where.
         iterations: of the power method.
     """
+    while hasattr(learner, "fit_preprocessing"):
+        params = learner.inner_params(params)
+        _, (samples,) = learner.fit_preprocessing((samples,))
+        learner = learner.learner
     field = LossField(_loss_over(learner), (samples,), None)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, samples.x.dtype), params)
 
@@ -195,6 +220,23 @@ def default_adjoint(schedule: Schedule) -> Adjoint:
 def _loss_over(learner) -> Callable[..., Any]:
     over = getattr(learner, "loss_over", None)
     return _Concatenated(learner.loss) if over is None else over
+
+
+def _is_stochastic(learner) -> bool:
+    """Tell whether a learner, or the one inside its wrappers, draws random numbers at each training step."""
+    inner = getattr(learner, "learner", None)
+    return bool(getattr(learner, "stochastic", False)) or (inner is not None and _is_stochastic(inner))
+
+
+def _noisy_loss(learner) -> Callable[..., Any] | None:
+    if not _is_stochastic(learner):
+        return None
+    if not hasattr(learner, "loss_at"):
+        raise UnsupportedError(
+            f"{type(learner).__name__} has no loss_at, and would train without the random numbers that its learner "
+            "draws at each step: set dropout=0, or train that learner by itself."
+        )
+    return learner.loss_at
 
 
 def _gram_pays(learner, blocks, schedule: Descent, adjoint: Adjoint) -> bool:

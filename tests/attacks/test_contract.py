@@ -182,7 +182,7 @@ def test_more_points_than_rows_are_refused():
 def test_training_rows_of_one_class_are_refused():
     full = train_rows("box")
     one = jax.tree.map(lambda a: a[np.flatnonzero(true_labels("box") == 1)], full)
-    refused("at least two classes, but all of them have label 1: nothing can be flipped", train=one)
+    refused(r"at least two classes; all of these have label \[1\]", train=one)
 
 
 def test_training_rows_that_do_not_fit_the_learner_are_refused():
@@ -194,7 +194,7 @@ def test_training_rows_that_do_not_fit_the_learner_are_refused():
 )
 def test_starting_points_of_another_shape_are_refused(points, labels):
     start = (np.full(points, 0.5), np.zeros(labels, int))
-    refused(r"starting points must have shape \(4, 6\) and labels \(4,\); got", start=start)
+    refused(r"starting points must have (shape \(4, 6\)|labels of shape \(4,\)); got", start=start)
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, np.nan])
@@ -208,7 +208,6 @@ def test_training_rows_that_are_not_binary_are_refused_by_a_binary_set():
     refused(r"4 of 4 starting points lie outside the feasible set \(binary\): choose a set", kind="binary")
 
 
-@pytest.mark.xfail(strict=True, reason="src: labels of starting points are not checked")
 @pytest.mark.parametrize("labels", [[5, 0, 1, 0], [-1, 0, 1, 0]])
 def test_labels_that_no_class_has_are_refused(labels):
     refused("label", start=(np.full((P, D), 0.5), np.array(labels)))
@@ -218,13 +217,13 @@ def test_labels_that_no_class_has_are_refused(labels):
     ("make", "sentence"),
     [
         (lambda: bg.JointAttack(0), "iterations must be a positive whole number; got 0"),
-        (lambda: bg.JointAttack(step_size=0.0), "must be positive"),
-        (lambda: bg.JointAttack(discrete_step_size=-1.0), "must be positive"),
-        (lambda: bg.JointAttack(temperatures=(1.0, 0.0)), "must be positive"),
+        (lambda: bg.JointAttack(step_size=0.0), "must be a positive"),
+        (lambda: bg.JointAttack(discrete_step_size=-1.0), "must be a positive"),
+        (lambda: bg.JointAttack(temperatures=(1.0, 0.0)), "must be a positive"),
         (lambda: bg.GreedyAttack(0), "max_steps must be a positive whole number; got 0"),
-        (lambda: bg.CoordinateAttack(step_size=-0.1), "step_size must be positive"),
-        (lambda: bg.GreedyAttack(epsilon=-1e-9), "epsilon 0 or more"),
-        (lambda: bg.GreedyAttack(epsilon=float("nan")), "epsilon 0 or more"),
+        (lambda: bg.CoordinateAttack(step_size=-0.1), "step_size must be a positive"),
+        (lambda: bg.GreedyAttack(epsilon=-1e-9), "epsilon must be a finite number, 0 or more"),
+        (lambda: bg.GreedyAttack(epsilon=float("nan")), "epsilon must be a finite number, 0 or more"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_in_a_sentence(make, sentence):
@@ -235,7 +234,6 @@ def test_settings_that_make_no_sense_are_refused_in_a_sentence(make, sentence):
 NAN, INF = float("nan"), float("inf")
 
 
-@pytest.mark.xfail(strict=True, reason="src: attacks accept infinite or NaN settings, and counts below 1")
 @pytest.mark.parametrize(
     "make",
     [

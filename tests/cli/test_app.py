@@ -9,12 +9,23 @@ from pathlib import Path
 import pytest
 
 import backgrad as bg
-from backgrad.cli.choices import AdjointName, Feasible, LearnerName, Objective, Start, Strategy
+from backgrad.cli.choices import AdjointName, KnowledgeName, Labels, LearnerName, Objective, Start, Strategy, Task
 from backgrad.errors import ReversalError
 from tests.cli.support import TINY, run
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["attack", "--help"], ["datasets", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["-h"],
+        ["attack", "--help"],
+        ["curve", "-h"],
+        ["transfer", "-h"],
+        ["datasets", "--help"],
+        ["--version"],
+    ],
+)
 def test_help_and_version_import_neither_jax_nor_scikit_learn(arguments):
     code = f"""
 import sys
@@ -39,9 +50,11 @@ def test_the_help_of_attack_names_every_choice(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = run(capsys, "attack", "--help")
     assert code == 0
-    for choice in (LearnerName, Strategy, Objective, Feasible, AdjointName, Start):
+    for choice in (LearnerName, Strategy, Objective, AdjointName, Start, KnowledgeName, Labels, Task):
         for word in choice:
             assert word in out
+    for word in ("box:A..B", "binary", "integer", "image", "onehot", "auto", "fixed:COLUMNS", "l2:R"):
+        assert word in out
 
 
 def test_datasets_lists_every_name_with_licence_and_citation(capsys):

@@ -191,7 +191,6 @@ def test_an_attack_that_failed_is_not_shown_as_a_robust_model(capsys, tmp_path):
     assert "worked" not in out
 
 
-@pytest.mark.xfail(strict=True, reason="src: says 'gradients checked, objective rose' of no points at all")
 def test_no_points_are_reported_as_such(capsys, tmp_path):
     record, arrays, out = go(capsys, tmp_path, "blobs2", "--points", "0")
     assert arrays["points"].shape == (1, 0, 2)
@@ -229,3 +228,15 @@ def test_two_processes_write_the_same_bytes(tmp_path):
         del record["splits"][0]["seconds"]
     assert records[0] == records[1]
     assert records[0]["splits"][0]["health"]["gradient_error_first"] is not None
+
+
+def test_an_error_specific_goal_reports_how_often_it_was_reached(capsys, tmp_path):
+    record, arrays, out = go(
+        capsys, tmp_path, "iris", "--learner", "softmax", "--goal", "virginica:versicolor", "--hold-others"
+    )
+    assert record["threat_model"]["goal"]["mapping"] == {"2": 1}
+    assert record["threat_model"]["goal"]["violation"] == "integrity"
+    assert set(record["mean"]["per_class_error"]) == {"setosa", "versicolor", "virginica"}
+    assert 0 <= record["mean"]["attacker_goal_rate"] <= 1
+    assert set(arrays["labels"].ravel()) == {1, 2}
+    assert "with the attacker's label" in " ".join(out.split())

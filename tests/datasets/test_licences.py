@@ -41,6 +41,7 @@ def test_the_notice_names_every_bundled_file_and_its_licence():
     for name in loaders._SHA256:
         assert name in notice
     bundled = {info.licence for info in list_datasets() if "bundled" in info.source}
+    assert all(info.bundled for info in list_datasets() if info.licence in bundled and "bundled" in info.source)
     assert bundled == {"CC-BY-4.0", "CC-BY-SA-3.0"}
     for licence in bundled:
         assert f"licences/{licence}.txt" in notice

@@ -20,13 +20,18 @@ NAMES = (
     "spambase57",
     "mnist",
     "mnist-1-7",
+    "mnist-full",
+    "ransomware",
     "iris",
     "wine",
     "breast-cancer",
     "digits",
+    "diabetes",
     "blobs2",
     "blobs3",
 )
+BUNDLED = [info for info in list_datasets() if info.bundled]
+BUNDLED_NAMES = [info.name for info in BUNDLED]
 MNIST_COUNTS = [1001, 1127, 991, 1032, 980, 863, 1014, 1070, 944, 978]
 
 
@@ -46,14 +51,22 @@ def bundled_copy(tmp_path, monkeypatch):
 
 
 def test_public_names():
-    assert room.__all__ == ["Dataset", "SplitRows", "list_datasets", "load", "split_rows"]
+    assert room.__all__ == [
+        "Dataset",
+        "SplitRows",
+        "list_datasets",
+        "load",
+        "load_ransomware",
+        "load_table",
+        "split_rows",
+    ]
     assert all(hasattr(room, name) for name in room.__all__)
 
 
 def test_importing_and_listing_is_light():
     code = (
         "import sys; from backgrad.datasets import list_datasets; list_datasets(); "
-        "heavy = {'jax', 'sklearn', 'pandas'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'jax', 'scipy', 'sklearn', 'pandas'} & set(sys.modules); assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -95,7 +108,7 @@ def test_entries_of_the_list_are_frozen():
         list_datasets()[0].name = "other"  # pyright: ignore
 
 
-@pytest.mark.parametrize("info", list_datasets(), ids=lambda info: info.name)
+@pytest.mark.parametrize("info", BUNDLED, ids=lambda info: info.name)
 def test_metadata_agree_with_the_data(info):
     data = load(info.name)
     assert (data.n_samples, data.n_features, data.n_classes) == (
@@ -103,19 +116,20 @@ def test_metadata_agree_with_the_data(info):
         info.n_features,
         info.n_classes,
     )
-    for field in ("name", "description", "source", "licence", "citation"):
+    for field in ("name", "description", "source", "licence", "citation", "task"):
         assert getattr(data, field) == getattr(info, field)
         assert getattr(data, field)
     assert len(set(data.feature_names)) == data.n_features
     assert all(type(name) is str for name in (*data.feature_names, *data.class_names))
-    assert np.array_equal(np.unique(data.y), np.arange(info.n_classes))
+    if not data.is_regression:
+        assert np.array_equal(np.unique(data.y), np.arange(info.n_classes))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BUNDLED_NAMES)
 def test_arrays(name):
     data = load(name)
     assert data.x.dtype == np.float64
-    assert data.y.dtype == np.int64
+    assert data.y.dtype == (np.float64 if data.is_regression else np.int64)
     assert data.x.shape == (len(data.y), len(data.feature_names))
     for array in (data.x, data.y, data.feature_minimum, data.feature_maximum):
         assert not array.flags.writeable
@@ -125,7 +139,7 @@ def test_arrays(name):
         data.x = data.x  # pyright: ignore
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BUNDLED_NAMES)
 @pytest.mark.parametrize("scaled", [True, False])
 def test_loading_twice_gives_the_same_bytes(name, scaled):
     first, second = load(name, scaled=scaled), load(name, scaled=scaled)
@@ -196,6 +210,17 @@ def test_toy_sets_are_those_of_scikit_learn(name):
     assert data.class_names == tuple(str(label) for label in bunch.target_names)
 
 
+def test_diabetes_is_a_regression_in_the_units_of_its_source():
+    from sklearn.datasets import load_diabetes
+
+    data, bunch = load("diabetes", scaled=False), load_diabetes(scaled=False)
+    assert np.array_equal(data.x, bunch.data)
+    assert np.array_equal(data.y, bunch.target)
+    assert (data.task, data.n_classes, data.class_names) == ("regression", 1, ("progression",))
+    assert repr(data) == "<Dataset diabetes: 442 rows, 10 features, regression of progression>"
+    assert np.array_equal(load("diabetes").y, data.y)
+
+
 @pytest.mark.parametrize(("name", "counts"), [("blobs2", [300, 300]), ("blobs3", [200, 200, 200])])
 def test_blobs_overlap_without_hiding_their_centres(name, counts):
     data = load(name)
@@ -237,7 +262,7 @@ def test_bundled_mnist_equals_the_file_in_the_data_directory():
 # --- scaling --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BUNDLED_NAMES)
 def test_scaled_features_lie_in_the_unit_interval_and_go_back(name):
     data, raw = load(name), load(name, scaled=False)
     assert data.scaled
@@ -257,7 +282,7 @@ def test_whole_numbers_go_back_exactly(name):
     assert np.array_equal(load(name).original_units(), load(name, scaled=False).x)
 
 
-@pytest.mark.parametrize("name", ["spambase57", "iris", "wine", "breast-cancer", "blobs2", "blobs3"])
+@pytest.mark.parametrize("name", ["spambase57", "iris", "wine", "breast-cancer", "diabetes", "blobs2", "blobs3"])
 def test_min_max_columns_touch_both_ends(name):
     data = load(name)
     assert np.all(data.x.min(axis=0) == 0)
@@ -321,6 +346,9 @@ def test_a_dataset_prints_as_one_line():
         ({"feature_names": ("a",)}, "needs 2 feature names, one for each column, got 1"),
         ({"y": np.array([0, 1, 2])}, r"must lie in 0\.\.1.*run from 0 to 2"),
         ({"y": np.array([-1, 1, 1])}, r"must lie in 0\.\.1.*run from -1 to 1"),
+        ({"task": "ranking"}, "The task of 'mine' must be 'classification' or 'regression', got 'ranking'"),
+        ({"task": "regression", "y": np.array([0.5, np.inf, 1])}, "The responses of 'mine' must be finite"),
+        ({"task": "regression"}, "the name of its one response as class_names, got 2 names"),
         ({"x": np.full((3, 2), np.nan)}, "must be finite, and some are NaN or infinite"),
     ],
 )

@@ -202,6 +202,7 @@ def test_every_name_of_the_catalogue_makes_its_learner(name):
         "adaline": bg.Adaline,
         "svm": bg.SmoothSVM,
         "mlp": bg.MLP,
+        "cnn": bg.CNN,
     }[name]
     model = make_learner(name, n_features=D, n_classes=2, l2=0.25)
     assert type(model) is kind

@@ -122,9 +122,11 @@ def test_a_gradient_of_zero_leaves_points_alone(feasible, points, length):
 @every_box
 @quick
 @given(points=anywhere, direction=slopes.filter(lambda g: (np.abs(g).max(1) > 1e-3).all()), length=lengths)
-def test_a_step_in_a_box_has_the_length_asked_for_before_it_is_clipped(box, points, direction, length):
+def test_a_step_in_a_box_has_the_length_asked_for_in_sides_before_it_is_clipped(box, points, direction, length):
     start = np.asarray(box.project(jnp.asarray(points)))
-    moved = start + length * direction / np.sqrt((direction**2).sum(1, keepdims=True))
+    side = np.asarray(box.upper) - np.asarray(box.lower)
+    uphill = direction * side
+    moved = start + length * side * uphill / np.sqrt((uphill**2).sum(1, keepdims=True))
     expected = np.minimum(np.maximum(moved, box.lower), box.upper)
     found = box.ascend(jnp.asarray(start), jnp.asarray(direction), length)
     # Coordinates are of order 1, and a norm of 5 terms rounds a few times.
@@ -150,7 +152,6 @@ def test_a_binary_step_flips_exactly_the_coordinates_of_the_largest_positive_gai
     np.testing.assert_array_equal(Binary().ascend(jnp.asarray(points), jnp.asarray(slope), length), expected)
 
 
-@pytest.mark.xfail(strict=True, reason="src: Binary.ascend flips all coordinates whose gain equals the threshold")
 @pytest.mark.parametrize(("length", "count"), [(1.0, 1), (math.sqrt(3), 3), (0.1, 1)])
 def test_a_binary_step_flips_no_more_than_its_length_squared_even_where_gains_tie(length, count):
     end = Binary().ascend(jnp.zeros(SHAPE), jnp.ones(SHAPE), length)
@@ -188,8 +189,8 @@ def test_sets_describe_themselves_in_plain_json():
 
 
 @pytest.mark.parametrize(
-    ("lower", "upper"), [(1.0, 0.0), (0.5, 0.5), (float("nan"), 1.0), (np.zeros(3), np.array([1.0, 0.0, 1.0]))]
+    ("lower", "upper"), [(1.0, 0.0), (float("nan"), 1.0), (np.zeros(3), np.array([1.0, -0.1, 1.0]))]
 )
 def test_bounds_the_wrong_way_round_are_refused_in_a_sentence(lower, upper):
-    with pytest.raises(InputError, match="every lower bound must be below its upper bound; got"):
+    with pytest.raises(InputError, match="no lower bound may be above its upper bound; got"):
         Box(lower, upper)

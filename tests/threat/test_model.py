@@ -26,5 +26,5 @@ def test_a_threat_model_cannot_be_changed_after_the_fact():
 
 @pytest.mark.parametrize("budget", [-1, True])
 def test_a_budget_that_is_no_count_is_refused_in_a_sentence(budget):
-    with pytest.raises(InputError, match=f"budget must be a whole number of points, 0 or more; got {budget}"):
+    with pytest.raises(InputError, match=f"budget must be a whole number, 0 or more; got {budget}"):
         bg.ThreatModel(budget)

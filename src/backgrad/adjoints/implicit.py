@@ -11,7 +11,8 @@ says so in its status.
 """
 
 import dataclasses
-from typing import Literal
+import functools
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import lineax as lx
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
 
 from ..errors import InputError, UnsupportedError
 from ..schedules import Converged, Schedule
@@ -92,7 +94,9 @@ class Implicit(Adjoint):
         # round-off.
         rough = dataclasses.replace(self, solver_tolerance=max(self.solver_tolerance, 1e-3))
         newton = tree_norm(rough.inverse(field, params)(gradient))
-        solved, exact = size <= limit, size <= 1e-13
+        # Round-off in w and in the scores moves the gradient by this many times its relative size.
+        reach = tree_norm(jax.jvp(lambda p: field(p, None), (params,), (params,))[1])
+        solved, exact = size <= limit, size <= 1e-13 * jnp.maximum(reach, 1.0)
         return ~solved, solved & ~exact & ~(newton <= 1e-3 * (1 + tree_norm(params)))
 
     def inverse(self, field: Field, params: Params):
@@ -165,6 +169,65 @@ def _dense(hessian, params: Params):
     return lambda cotangent: unravel(vectors @ (inverse * (vectors.T @ ravel_pytree(cotangent)[0])))
 
 
+class _Descending(NamedTuple):
+    """Where Newton's method stands, w with its loss, gradient and Hessian, how it is damped, and what it has done."""
+
+    w: Float[Array, "m"]
+    loss: Float[Array, ""]
+    gradient: Float[Array, "m"]
+    hessian: Float[Array, "m m"]
+    damping: Float[Array, ""]
+    steps: Int[Array, ""]
+    last: Bool[Array, ""]
+
+
+def _newton(params: Params, field: Any, schedule: Converged) -> Params:
+    """Minimise a loss along Newton directions (∇²𝓛 + μ diag |∇²𝓛|) d = −∇𝓛.
+
+    The loss decides on a step, since on rows of unlike scales the gradient's norm says little; where the loss cannot
+    tell, within its round-off, the gradient does. Each step has the length 2⁻ʲ of the least loss, which is what
+    piecewise losses need (Keerthi and DeCoste 2005); μ follows Levenberg and Marquardt's rule. Within the tolerance
+    steps go on for as long as each takes nine tenths off the gradient, which round-off soon ends.
+    """
+    flat, unravel = ravel_pytree(params)
+    eps, basis = float(jnp.finfo(flat.dtype).eps), jnp.eye(flat.size, dtype=flat.dtype)
+    lengths = 0.5 ** jnp.arange(12, dtype=flat.dtype)
+
+    def slope(w):
+        return ravel_pytree(field(unravel(w), None))[0]
+
+    def bend(w):
+        matrix = jax.vmap(jax.linearize(slope, w)[1])(basis)
+        return (matrix + matrix.T) / 2
+
+    def more(s: _Descending):
+        return (s.steps < schedule.max_steps) & (s.damping < 1e12) & ~s.last
+
+    def step(s: _Descending):
+        size, scale = jnp.linalg.norm(s.gradient), jnp.abs(jnp.diag(s.hessian))
+        # Of a piecewise linear loss the curvature is 0 nearly everywhere, and g²/𝓛 has its unit.
+        scale = scale + s.gradient**2 / jnp.where(s.loss == 0, 1.0, jnp.abs(s.loss))
+        scale = jnp.maximum(scale, jnp.where(jnp.max(scale) > 0, eps * jnp.max(scale), 1.0))
+        factor = jnp.linalg.cholesky(s.hessian + jnp.diag(s.damping * scale))
+        direction = jax.scipy.linalg.cho_solve((factor, True), s.gradient)
+        losses = jax.lax.map(lambda length: field.value(unravel(s.w - length * direction)), lengths)
+        # A matrix that is not positive definite gives NaN, which must lose. Of equal losses the longest step wins.
+        slack = 1e3 * eps * jnp.abs(s.loss)
+        best = jnp.argmax(losses <= jnp.min(jnp.where(jnp.isnan(losses), jnp.inf, losses)) + slack)
+        w, loss = s.w - lengths[best] * direction, losses[best]
+        gradient = slope(w)
+        better = (loss < s.loss - slack) | ((loss <= s.loss + slack) & (jnp.linalg.norm(gradient) < size))
+        hessian = jax.lax.cond(better, bend, lambda _: s.hessian, w)
+        damping = jnp.where(better, jnp.maximum(s.damping / 100, 1e4 * eps), 10 * jnp.maximum(s.damping, 1e-6))
+        w, loss, gradient = jax.tree.map(functools.partial(jnp.where, better), (w, loss, gradient), s[:3])
+        last = (size <= schedule.tolerance) & ~(jnp.linalg.norm(gradient) < 0.1 * size)
+        return _Descending(w, loss, gradient, hessian, damping.astype(flat.dtype), s.steps + 1, last)
+
+    damping, steps, last = jnp.asarray(1e-4, flat.dtype), jnp.int32(0), jnp.asarray(False)
+    start = _Descending(flat, field.value(params), slope(flat), bend(flat), damping, steps, last)
+    return unravel(jax.lax.while_loop(more, step, start).w)
+
+
 def _find(params: Params, problem: Problem) -> Params:
     """Run the forward pass of either schedule."""
     schedule = problem.schedule
@@ -172,16 +235,7 @@ def _find(params: Params, problem: Problem) -> Params:
         state = problem.descent().init(params)
         return jax.lax.scan(lambda s, t: (problem.step(s, t), None), state, steps_of(problem.descent()))[0].params
     if schedule.solver == "newton":
-        method = optx.LevenbergMarquardt(rtol=schedule.tolerance, atol=schedule.tolerance, norm=optx.two_norm)
-        solution = optx.root_find(
-            lambda p, field: field(p, None),
-            method,
-            params,
-            problem.field,
-            max_steps=schedule.max_steps,
-            throw=False,
-        )
-        return solution.value
+        return _newton(params, problem.field, schedule)
     # L-BFGS stops on the change of the loss, which is of second order in the distance to the optimum.
     method = optx.LBFGS(rtol=schedule.tolerance**2, atol=schedule.tolerance**2, norm=optx.two_norm)
     solution = optx.minimise(

@@ -9,9 +9,10 @@ with g_j its hypergradient and α_i falling from α to 0 by half a cosine. Norma
 gradients differ by orders of magnitude between points and iterations, and explode now and then through a long
 training run, which spoils Adam's second moments for good.
 
-On a discrete set free variables θ climb instead, by Adam with constant step: x = relax(θ, τ_i), with a temperature
-τ_i that falls geometrically. What is judged at every step is the projection of x, so that the kept points were
-feasible when they were measured. Rounding a box attack at its end loses 5 to 10 points of error against this.
+Columns of a discrete set climb through free variables θ instead, by Adam with constant step: x = relax(θ, τ_i), with a
+temperature τ_i that falls geometrically. Where the attacker chooses labels too, those are such columns. What is judged
+at every step is the projection of x, so that the kept points were feasible when they were measured. Rounding a box
+attack at its end loses 5 to 10 points of error against this.
 
 With p·d free coordinates, an attack fits the few hundred validation rows it can see better than the rows it is meant to
 harm. `dropout` works against that: each gradient is taken on validation rows of which a random share of the features is
@@ -27,9 +28,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..errors import InputError
-from ..threat.feasible import Discrete, FeasibleSet, unit
-from ..threat.model import ThreatModel
+from ..checks import check_count, check_positive, check_share
+from ..threat.feasible import FeasibleSet, unit
 from ..types import Samples
 from .base import Attack, Optimised, Progress
 from .objective import OuterObjective
@@ -70,31 +70,30 @@ class JointAttack(Attack):
     name = "joint"
 
     def __check_init__(self):
-        if not isinstance(self.iterations, int) or self.iterations < 1:
-            raise InputError(f"iterations must be a positive whole number; got {self.iterations!r}.")
-        if min(self.step_size, self.discrete_step_size, *self.temperatures) <= 0:
-            raise InputError(
-                f"step sizes and temperatures must be positive; got {self.step_size}, {self.discrete_step_size} "
-                f"and {self.temperatures}."
-            )
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout must lie in [0, 1); got {self.dropout}.")
+        check_count(iterations=self.iterations)
+        first, last = self.temperatures
+        check_positive(
+            step_size=self.step_size,
+            discrete_step_size=self.discrete_step_size,
+            first_temperature=first,
+            last_temperature=last,
+        )
+        check_share(dropout=self.dropout)
 
     def search(
         self,
         objective: OuterObjective,
-        threat: ThreatModel,
+        feasible: FeasibleSet,
         start: jax.Array,
         *,
         seed: int,
         progress: Progress,
     ) -> Optimised:
         """Climb for a fixed number of iterations, in chunks between which progress is told."""
-        feasible = threat.feasible
-        latent = feasible.latent(start) if isinstance(feasible, Discrete) else start
+        latent = feasible.latent(start)
         state = SearchState(
             latent,
-            self.optimiser(feasible).init(latent),
+            self.optimiser(feasible, latent.shape[1]).init(latent),
             jax.random.fold_in(jax.random.key(seed), 1),
             jnp.int32(0),
             start,
@@ -110,16 +109,19 @@ class JointAttack(Attack):
             progress((first + int(count)) / self.iterations)
         return Optimised(state.best, np.concatenate(values), float(np.max(np.concatenate(drifts))))
 
-    def optimiser(self, feasible: FeasibleSet) -> optax.GradientTransformation:
+    def optimiser(self, feasible: FeasibleSet, columns: int) -> optax.GradientTransformation:
         """Return the rule by which iterates move uphill."""
-        if isinstance(feasible, Discrete):
-            # Gradients shrink with the temperature: a usual ε of 1e-8 would stall the end of the annealing.
-            return optax.chain(optax.scale(-1.0), optax.adam(self.discrete_step_size, eps=1e-12))
-        return optax.chain(
+        # Gradients shrink with the temperature: a usual ε of 1e-8 would stall the end of the annealing.
+        logits = optax.chain(optax.scale(-1.0), optax.adam(self.discrete_step_size, eps=1e-12))
+        features = optax.chain(
             optax.stateless(lambda gradient, _: unit(jnp.asarray(gradient))),
             optax.ema(0.9),
             optax.scale_by_schedule(optax.cosine_decay_schedule(self.step_size, self.iterations)),
         )
+        mask = feasible.logits(columns)
+        if mask.all():
+            return logits
+        return _by_column(mask, logits, features) if mask.any() else features
 
     def climb(self, validation: Samples, state: SearchState) -> Samples | None:
         """Return the rows of this iteration's gradient, or None where they are the validation rows themselves."""
@@ -135,6 +137,22 @@ class JointAttack(Attack):
         dtype = state.latent.dtype
         share = state.step.astype(dtype) / max(self.iterations - 1, 1)
         return jnp.asarray(first, dtype) * jnp.asarray(last / first, dtype) ** share
+
+
+def _by_column(mask, yes: optax.GradientTransformation, no: optax.GradientTransformation):
+    """Return a rule that moves the marked columns by one rule and the others by another."""
+
+    def init(params):
+        return yes.init(params), no.init(params)
+
+    def update(updates, state, params=None):
+        del params
+        gradient = jnp.asarray(updates)
+        marked, first = yes.update(jnp.where(mask, gradient, 0.0), state[0])
+        rest, second = no.update(jnp.where(mask, 0.0, gradient), state[1])
+        return jnp.where(mask, jnp.asarray(marked), jnp.asarray(rest)), (first, second)
+
+    return optax.GradientTransformation(init, update)
 
 
 @eqx.filter_jit
@@ -162,25 +180,23 @@ def _idle(state: SearchState):
 def _measure(attack: JointAttack, objective: OuterObjective, feasible: FeasibleSet, state: SearchState):
     """Return the feasible points of an iterate, their objective, the gradient at the iterate, and the drift."""
     climb = attack.climb(objective.validation, state)
-    if not isinstance(feasible, Discrete):
-        found = objective.hypergradient(state.latent, climb=climb)
-        return state.latent, found.value, found.gradient, found.drift
     temperature = attack.temperature(state)
     soft, pull = jax.vjp(lambda latent: feasible.relax(latent, temperature), state.latent)
     found = objective.hypergradient(soft, climb=climb)
     points = feasible.project(soft)
-    return points, objective(points), pull(found.gradient)[0], found.drift
+    value = found.value if feasible.exact else objective(points)
+    return points, value, pull(found.gradient)[0], found.drift
 
 
 def _step(attack: JointAttack, objective: OuterObjective, feasible: FeasibleSet, state: SearchState):
     points, value, gradient, drift = _measure(attack, objective, feasible, state)
     # A gradient that is not finite would end the search for good; a step of zero lets it go on from where it is.
     gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
-    updates, optimiser = attack.optimiser(feasible).update(gradient, state.optimiser)
+    updates, optimiser = attack.optimiser(feasible, gradient.shape[1]).update(gradient, state.optimiser)
     latent = state.latent + jnp.asarray(updates)
     better = value > state.best_value
     new = SearchState(
-        latent if isinstance(feasible, Discrete) else feasible.project(latent),
+        feasible.settle(latent),
         optimiser,
         state.key,
         state.step + 1,

@@ -13,12 +13,15 @@ import numpy as np
 from ..adjoints.base import Adjoint
 from ..errors import InputError
 from ..schedules import Schedule
+from ..status import Status
+from ..threat.compose import Columns
+from ..threat.feasible import FeasibleSet
 from ..threat.model import ThreatModel
 from ..training import check_samples, default_adjoint
 from ..types import Samples, one_hot
-from .health import AttackHealth, gradient_error, judge
-from .objective import OuterObjective, evaluate
-from .starts import flipped_rows
+from .health import AttackHealth, Evidence, gain_left, gradient_error, judge
+from .objective import OuterObjective, evaluate_and_judge, group_members
+from .starts import far_responses, flipped_rows, is_one_hot, require_classes
 
 Progress = Callable[[float], None]
 
@@ -29,8 +32,9 @@ class AttackResult:
 
     Args:
         points: features of the poisoning points, (p, d).
-        labels: their labels 0..k−1, (p,), fixed from the start.
+        labels: their labels 0..k−1, (p,); of a regression, their responses, (p, k).
         start: the points before optimisation, (p, d).
+        start_labels: their labels or responses before optimisation.
         trace: the objective, evaluation by evaluation.
         threat_model: who attacked, and with what means.
         adjoint: the adjoint's name.
@@ -42,6 +46,7 @@ class AttackResult:
     points: np.ndarray
     labels: np.ndarray
     start: np.ndarray
+    start_labels: np.ndarray
     trace: np.ndarray
     threat_model: ThreatModel
     adjoint: str
@@ -68,7 +73,7 @@ class Attack(eqx.Module):
     def search(
         self,
         objective: OuterObjective,
-        threat: ThreatModel,
+        feasible: FeasibleSet,
         start: jax.Array,
         *,
         seed: int,
@@ -78,8 +83,8 @@ class Attack(eqx.Module):
 
         Args:
             objective: what to maximise.
-            threat: the feasible set and the budget.
-            start: feasible points, (p, d).
+            feasible: where points may live; where labels move, of features and labels side by side.
+            start: feasible points, (p, d), or (p, d + k) where labels move.
             seed: of whatever is random in the search.
             progress: called with the share of the work done, 0 … 1.
 
@@ -107,10 +112,11 @@ class Attack(eqx.Module):
             train: the clean training rows, with one-hot labels.
             validation: the rows on which the attacker measures success.
             schedule: how the learner is trained, on the attacker's assumption.
-            threat: budget, goal and feasible set.
+            threat: goal, knowledge, budget, feasible set and labels.
             seed: of the starting points, and of the search.
             adjoint: how hypergradients are computed; exact for the schedule where omitted.
-            start: features (p, d) and labels (p,) to start from; flipped training rows where omitted.
+            start: features (p, d) and labels (p,) to start from (of a regression, responses (p, k)); flipped
+                training rows where omitted.
             progress: called with the share of the work done, 0 … 1.
 
         Returns:
@@ -119,49 +125,82 @@ class Attack(eqx.Module):
         Raises:
             InputError: rows that do not fit, more points than rows, or starting points outside the feasible set.
         """
-        check_samples(learner, (train,))
-        check_samples(learner, (validation,))
-        adjoint = default_adjoint(schedule) if adjoint is None else adjoint
-        points, labels = _start(train, threat, seed) if start is None else start
-        begin = _feasible_start(points, labels, train, threat)
-        soft = one_hot(np.asarray(labels), train.y.shape[1], dtype=train.x.dtype)
-        objective = OuterObjective(learner, schedule, adjoint, threat.goal, train, validation, soft)
+        for rows in (train, validation):
+            check_samples(learner, (rows,))
+        threat.goal.check(validation)
+        points, labels = start_points(train, threat, seed) if start is None else start
+        soft = _soft_labels(labels, train, threat)
+        begin = _feasible_start(points, train, threat)
+        feasible, begin = _with_labels(threat, begin, soft)
+        groups, sizes = group_members(threat.knowledge.members(learner, schedule), train.x.dtype)
+        adjoints = tuple(default_adjoint(group.schedule) if adjoint is None else adjoint for group in groups)
+        objective = OuterObjective(
+            groups, sizes, adjoints, threat.goal, train, validation, soft, threat.labels, threat.knowledge.caution
+        )
         if threat.budget == 0:
             found = Optimised(begin, np.zeros(0), 0.0)
         else:
-            found = self.search(objective, threat, begin, seed=seed, progress=progress)
+            found = self.search(objective, feasible, begin, seed=seed, progress=progress)
+        (first, first_labels), (last, last_labels) = (
+            _hard(objective, jnp.asarray(z), n_classes=train.y.shape[1]) for z in (begin, found.points)
+        )
         return AttackResult(
-            points=np.asarray(found.points),
-            labels=np.asarray(labels),
-            start=np.asarray(begin),
+            points=last,
+            labels=last_labels,
+            start=first,
+            start_labels=first_labels,
             trace=found.trace,
             threat_model=threat,
-            adjoint=type(adjoint).__name__,
+            adjoint=", ".join(dict.fromkeys(type(a).__name__ for a in adjoints)),
             attack=self.name,
             seed=seed,
-            health=_health(objective, threat, begin, found, seed),
+            health=_health(objective, feasible, begin, found, seed),
         )
 
 
-def _start(train: Samples, threat: ThreatModel, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    labels = np.asarray(jnp.argmax(train.y, axis=1))
-    if len(np.unique(labels)) < 2:
-        raise InputError(
-            f"training rows need at least two classes, but all of them have label {labels[0]}: nothing can be flipped."
-        )
-    rng = np.random.default_rng(seed)
-    return flipped_rows(np.asarray(train.x), labels, n_classes=train.y.shape[1], points=threat.budget, rng=rng)
+def start_points(rows: Samples, threat: ThreatModel, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows with wrong labels to start from: those of the goal's classes, or of all.
+
+    The responses of a regression are sent to the far end of their range.
+
+    Args:
+        rows: to draw from, with one-hot labels or responses.
+        threat: the attacker.
+        seed: of the draw.
+
+    Returns:
+        Features (p, d), and labels (p,) or responses (p, k).
+    """
+    x, y, rng = np.asarray(rows.x), np.asarray(rows.y), np.random.default_rng(seed)
+    if not is_one_hot(y):
+        return far_responses(x, y, points=threat.budget, rng=rng)
+    labels = np.argmax(y, axis=1)
+    require_classes(labels)
+    return flipped_rows(
+        x, labels, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=threat.goal.swap(y.shape[1])
+    )
 
 
-def _feasible_start(points, labels, train: Samples, threat: ThreatModel) -> jax.Array:
+def _soft_labels(labels, train: Samples, threat: ThreatModel) -> jax.Array:
+    """Return soft labels (p, k); raise unless there is a label of an existing class, or a response, for every point."""
+    k, names = train.y.shape[1], np.asarray(labels)
+    if not is_one_hot(np.asarray(train.y)):
+        if names.shape not in ((threat.budget, k), (threat.budget,) if k == 1 else ()):
+            raise InputError(f"responses of starting points must have shape {(threat.budget, k)}; got {names.shape}.")
+        return jnp.asarray(names.reshape(threat.budget, k), train.x.dtype)
+    if names.shape != (threat.budget,):
+        raise InputError(f"starting points must have labels of shape {(threat.budget,)}; got {names.shape}.")
+    if not set(names.tolist()) <= set(range(k)):
+        raise InputError(f"labels of starting points must be whole numbers 0 to {k - 1}; got {np.unique(names)}.")
+    return one_hot(names, k, dtype=train.x.dtype)
+
+
+def _feasible_start(points, train: Samples, threat: ThreatModel) -> jax.Array:
     """Return the starting points as an array; raise unless they fit the rows and lie in the feasible set."""
     begin = jnp.asarray(points, train.x.dtype)
-    if begin.shape != (threat.budget, train.x.shape[1]) or np.shape(labels) != (threat.budget,):
-        raise InputError(
-            f"starting points must have shape {(threat.budget, train.x.shape[1])} and labels {(threat.budget,)}; "
-            f"got {begin.shape} and {np.shape(labels)}."
-        )
-    inside = np.asarray(threat.feasible.contains(begin))
+    if begin.shape != (threat.budget, train.x.shape[1]):
+        raise InputError(f"starting points must have shape {(threat.budget, train.x.shape[1])}; got {begin.shape}.")
+    inside = np.asarray(threat.feasible.contains(begin)) if threat.budget else np.ones(0, bool)
     if not inside.all():
         kind = threat.feasible.describe()["set"]
         raise InputError(
@@ -171,19 +210,63 @@ def _feasible_start(points, labels, train: Samples, threat: ThreatModel) -> jax.
     return begin
 
 
-def _health(objective, threat: ThreatModel, begin, found: Optimised, seed: int) -> AttackHealth:
+def _with_labels(threat: ThreatModel, begin: jax.Array, soft: jax.Array) -> tuple[FeasibleSet, jax.Array]:
+    """Return the feasible set of points that start here and the start, with labels beside features if they move."""
+    feasible, labels = threat.feasible.around(begin), threat.labels.feasible(soft.shape[1])
+    if labels is None:
+        return feasible, begin
+    d = begin.shape[1]
+    columns = (tuple(range(d)), feasible), (tuple(range(d, d + soft.shape[1])), labels)
+    return Columns(columns), jnp.concatenate([begin, labels.project(soft)], axis=1)
+
+
+def _hard(objective: OuterObjective, points: jax.Array, *, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return features, and labels 0..k−1 or responses."""
+    x, y = (np.asarray(part) for part in objective.split(points))
+    return x, y if n_classes == 1 or not is_one_hot(np.asarray(objective.train.y)) else np.argmax(y, axis=1)
+
+
+def _health(objective, feasible: FeasibleSet, begin, found: Optimised, seed: int) -> AttackHealth:
     points = jnp.asarray(found.points)
-    if threat.budget == 0:
-        value = float(evaluate(objective, begin))
+    if len(points) == 0:
+        value, status = evaluate_and_judge(objective, begin)
+        sentence = "a budget of no points changes nothing."
         return AttackHealth(
-            value, value, None, None, 0.0, 0.0, True, 0, "worked", "a budget of no points changes nothing."
+            float(value),
+            float(value),
+            None,
+            None,
+            0.0,
+            Status(int(status)),
+            0.0,
+            0.0,
+            True,
+            0,
+            "nothing to do",
+            sentence,
         )
-    first, last = float(evaluate(objective, begin)), float(evaluate(objective, points))
+    (first, _), (last, status) = evaluate_and_judge(objective, begin), evaluate_and_judge(objective, points)
     key = jax.random.fold_in(jax.random.key(seed), 2)
-    errors = (gradient_error(objective, begin, key=key), gradient_error(objective, points, key=key))
-    feasible = bool(np.asarray(threat.feasible.contains(points)).all())
-    verdict, sentence = judge(
-        objective_start=first, objective_best=last, errors=errors, drift=found.drift, feasible=feasible
+    evidence = Evidence(
+        objective_start=float(first),
+        objective_best=float(last),
+        errors=(gradient_error(objective, begin, key=key), gradient_error(objective, points, key=key)),
+        drift=found.drift,
+        feasible=bool(np.asarray(feasible.contains(points)).all()),
+        training=Status(int(status)),
+        gain_left=gain_left(objective, feasible, points),
     )
-    share = float(threat.feasible.share_at_bounds(points))
-    return AttackHealth(first, last, *errors, found.drift, share, feasible, len(found.trace), verdict, sentence)
+    verdict, sentence = judge(evidence)
+    return AttackHealth(
+        evidence.objective_start,
+        evidence.objective_best,
+        *evidence.errors,
+        evidence.drift,
+        evidence.training,
+        evidence.gain_left,
+        float(feasible.share_at_bounds(points)),
+        evidence.feasible,
+        len(found.trace),
+        verdict,
+        sentence,
+    )

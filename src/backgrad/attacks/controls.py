@@ -4,7 +4,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ..threat.model import ThreatModel
+from ..checks import check_count
+from ..threat.feasible import FeasibleSet
 from .base import Attack, Optimised, Progress
 from .objective import OuterObjective, evaluate
 
@@ -17,14 +18,14 @@ class LabelFlip(Attack):
     def search(
         self,
         objective: OuterObjective,
-        threat: ThreatModel,
+        feasible: FeasibleSet,
         start: jax.Array,
         *,
         seed: int,
         progress: Progress,
     ) -> Optimised:
         """Return the start."""
-        del objective, threat, seed
+        del objective, feasible, seed
         progress(1.0)
         return unoptimised(start)
 
@@ -40,10 +41,13 @@ class RandomPoints(Attack):
 
     name = "random"
 
+    def __check_init__(self):
+        check_count(draws=self.draws)
+
     def search(
         self,
         objective: OuterObjective,
-        threat: ThreatModel,
+        feasible: FeasibleSet,
         start: jax.Array,
         *,
         seed: int,
@@ -52,7 +56,7 @@ class RandomPoints(Attack):
         """Return the best draw, or the start where no draw is better."""
         best, best_value, trace = start, float(evaluate(objective, start)), []
         for i, key in enumerate(jax.random.split(jax.random.key(seed), self.draws), start=1):
-            points = threat.feasible.sample(key, *start.shape).astype(start.dtype)
+            points = feasible.sample(key, *start.shape).astype(start.dtype)
             value = float(evaluate(objective, points))
             trace.append(value)
             if value > best_value:

@@ -3,15 +3,26 @@
 import dataclasses
 import math
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..adjoints.check import GradientError, check_gradient
+from ..status import Status
+from ..threat.feasible import FeasibleSet
 from .objective import OuterObjective, differentiate, evaluate
 
 # A gradient that is off by more steers the optimiser somewhere else; the objective is smooth, so that differences
 # find far smaller errors.
 _GRADIENT_LIMIT = 1e-2
 _DRIFT_LIMIT = 0.1
+# Rounding moves an objective by far less, and a reader of percentages sees no more.
+_LEAST_RISE = 1e-3
+# Lengths of the single steps that look for what is left to gain, and its share of all that was gained above which an
+# attack counts as stalled.
+_PROBES = (0.1, 0.5)
+_STALL_LIMIT = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +36,12 @@ class AttackHealth:
             difference in float64; None where float64 is off or there was nothing to check.
         gradient_error_last: the same at the iterate that was kept.
         drift: the largest reversal drift seen; 0 for exact adjoints.
+        training: how training on the kept points ended, the worst of an ensemble.
+        gain_left: how much 𝒜 still rises by the best of a few single steps from the kept iterate.
         share_at_bounds: the share of the points' coordinates at a bound of the feasible set.
         feasible: whether every point lies in the feasible set.
         evaluations: hypergradients computed.
-        verdict: `"worked"`, `"suspect"` or `"failed"`.
+        verdict: `"worked"`, `"suspect"`, `"failed"`, or `"nothing to do"` without points.
         sentence: the verdict's reason.
     """
 
@@ -37,6 +50,8 @@ class AttackHealth:
     gradient_error_first: float | None
     gradient_error_last: float | None
     drift: float
+    training: Status
+    gain_left: float
     share_at_bounds: float
     feasible: bool
     evaluations: int
@@ -57,7 +72,8 @@ def gradient_error(objective: OuterObjective, points, *, key) -> float | None:
     gradient = found.gradient
     # A step along which the gradient promises no more than a thousandth of the value: through a long, nearly
     # chaotic training run gradients can be so steep that a fixed step would leave the neighbourhood they describe.
-    size = float(np.linalg.norm(gradient))
+    with np.errstate(over="ignore"):  # a reversal that ran away; infinity is what it should be then
+        size = float(np.linalg.norm(gradient))
     step = min(1e-5, 1e-3 * abs(float(found.value)) / size) if 0 < size < math.inf else 1e-5
     try:
         check = check_gradient(
@@ -74,36 +90,92 @@ def gradient_error(objective: OuterObjective, points, *, key) -> float | None:
     return check.error
 
 
-def judge(
-    *,
-    objective_start: float,
-    objective_best: float,
-    errors: tuple[float | None, float | None],
-    drift: float,
-    feasible: bool,
-) -> tuple[str, str]:
+def gain_left(objective: OuterObjective, feasible: FeasibleSet, points: jax.Array) -> float:
+    """Return how much 𝒜 rises by the best of a few single steps from `points`; 0 where none raises it.
+
+    An attack that is done has little left to gain. One whose steps were too short, or too few, still has.
+    """
+    found = differentiate(objective, points)
+    if not bool(jnp.isfinite(found.gradient).all()):
+        return 0.0
+    values = [float(evaluate(objective, probe)) for probe in _probes(feasible, points, found.gradient)]
+    return max([value - float(found.value) for value in values if math.isfinite(value)] + [0.0])
+
+
+@eqx.filter_jit
+def _probes(feasible: FeasibleSet, points: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
+    """Return where single steps of several lengths lead."""
+    return tuple(feasible.ascend(points, gradient, length) for length in _PROBES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What a verdict is based on; the names are those of `AttackHealth`."""
+
+    objective_start: float
+    objective_best: float
+    errors: tuple[float | None, float | None]
+    drift: float
+    feasible: bool
+    training: Status = Status.DONE
+    gain_left: float = 0.0
+
+    @property
+    def gain(self) -> float:
+        """How much the objective rose."""
+        return self.objective_best - self.objective_start
+
+    @property
+    def drifted(self) -> str:
+        """The reversal's fault, in a clause, or nothing; a drift of NaN is one."""
+        if self.drift <= _DRIFT_LIMIT:
+            return ""
+        return f"the reversal drifted by {self.drift:.2g}, so its gradients may be wrong: use an exact adjoint"
+
+
+def judge(evidence: Evidence) -> tuple[str, str]:
     """Return the verdict on an attack, and its reason in one sentence."""
-    if not (math.isfinite(objective_start) and math.isfinite(objective_best)):
-        return "failed", "the attacker's objective was not finite, so nothing was optimised."
-    if not feasible:
-        return "failed", "some points left the feasible set."
-    if objective_best <= objective_start:
+    failure = _failure(evidence)
+    if failure:
+        return "failed", f"{failure}{f'; {evidence.drifted}' if evidence.drifted else ''}."
+    doubt = _doubt(evidence)
+    if doubt:
+        return "suspect", f"{doubt}."
+    checked = any(error is not None for error in evidence.errors)
+    kind = "that check out" if checked else "that nobody checked, for want of float64"
+    start, best = evidence.objective_start, evidence.objective_best
+    return "worked", f"the objective rose from {start:.3f} to {best:.3f} on gradients {kind}."
+
+
+def _failure(evidence: Evidence) -> str:
+    """Say why nothing was optimised, or nothing."""
+    start, best = evidence.objective_start, evidence.objective_best
+    if not (math.isfinite(start) and math.isfinite(best)):
+        return "the attacker's objective was not finite, so nothing was optimised"
+    if not evidence.feasible:
+        return "some points left the feasible set"
+    if best <= start:
+        return "the objective never rose above its start: the attack failed, which does not make the model robust"
+    if evidence.gain <= _LEAST_RISE * max(abs(start), _LEAST_RISE):
         return (
-            "failed",
-            "the objective never rose above its start: the attack failed, which does not make the model robust.",
+            f"the objective hardly rose above its start, by {evidence.gain:.1g}: the attack moved nothing, which does "
+            "not make the model robust"
         )
-    if drift > _DRIFT_LIMIT:
+    return ""
+
+
+def _doubt(evidence: Evidence) -> str:
+    """Say why a sharper attack may do more, or nothing."""
+    if evidence.drifted:
+        return evidence.drifted
+    if evidence.training is not Status.DONE:
+        return evidence.training.message
+    worst = float(np.max([e for e in evidence.errors if e is not None], initial=0.0))  # NaN if one of them is
+    if not worst <= _GRADIENT_LIMIT:
+        return f"a hypergradient differs from a finite difference by {worst:.1%}: the optimum may be missed"
+    if evidence.gain_left > _STALL_LIMIT * evidence.gain:
         return (
-            "suspect",
-            f"the reversal drifted by {drift:.2g}, so its gradients may be wrong: use an exact adjoint.",
+            f"one more step gains {evidence.gain_left:.2g}, and all steps together gained {evidence.gain:.2g}: the "
+            "attack stalled, so take longer steps, or more of them"
         )
-    worst = max((e for e in errors if e is not None), default=None)
-    if worst is not None and not worst <= _GRADIENT_LIMIT:
-        return (
-            "suspect",
-            f"a hypergradient differs from a finite difference by {worst:.1%}: the optimum may be missed.",
-        )
-    return (
-        "worked",
-        f"the objective rose from {objective_start:.3f} to {objective_best:.3f} on gradients that check out.",
-    )
+    return ""

@@ -19,9 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..errors import InputError
+from ..checks import check_count, check_not_negative, check_positive
 from ..threat.feasible import FeasibleSet
-from ..threat.model import ThreatModel
 from ..types import Samples
 from .base import Attack, Optimised, Progress
 from .objective import OuterObjective
@@ -44,12 +43,9 @@ class PointwiseAttack(Attack):
     epsilon: float = eqx.field(default=1e-5, static=True)
 
     def __check_init__(self):
-        if not isinstance(self.max_steps, int) or self.max_steps < 1:
-            raise InputError(f"max_steps must be a positive whole number; got {self.max_steps!r}.")
-        if not self.step_size > 0 or not self.epsilon >= 0:
-            raise InputError(
-                f"step_size must be positive and epsilon 0 or more; got {self.step_size} and {self.epsilon}."
-            )
+        check_count(max_steps=self.max_steps)
+        check_positive(step_size=self.step_size)
+        check_not_negative(epsilon=self.epsilon)
 
     def _turns(self, points: int) -> list[tuple[int, int]]:
         """Return the points in the order of their turns, each with the number of points present."""
@@ -58,7 +54,7 @@ class PointwiseAttack(Attack):
     def search(
         self,
         objective: OuterObjective,
-        threat: ThreatModel,
+        feasible: FeasibleSet,
         start: jax.Array,
         *,
         seed: int,
@@ -66,11 +62,11 @@ class PointwiseAttack(Attack):
     ) -> Optimised:
         """Give each point its turns."""
         del seed
-        points, trace, drift = start, [], 0.0
-        turns = self._turns(threat.budget)
+        points, trace, drift, budget = start, [], 0.0, len(start)
+        turns = self._turns(budget)
         for done, (mover, present) in enumerate(turns, start=1):
-            weight = jnp.asarray(np.arange(threat.budget) < present, start.dtype)
-            points, values, steps, drifted = _ascend(self, objective, threat.feasible, points, weight, jnp.int32(mover))
+            weight = jnp.asarray(np.arange(budget) < present, start.dtype)
+            points, values, steps, drifted = _ascend(self, objective, feasible, points, weight, jnp.int32(mover))
             trace.append(np.asarray(values)[: int(steps)])
             drift = max(drift, float(drifted))
             progress(done / len(turns))
@@ -96,6 +92,9 @@ class CoordinateAttack(PointwiseAttack):
     passes: int = eqx.field(default=2, static=True)
 
     name = "coordinate"
+
+    def __check_init__(self):
+        check_count(passes=self.passes)
 
     def _turns(self, points: int) -> list[tuple[int, int]]:
         return [(j, points) for _ in range(self.passes) for j in range(points)]
@@ -124,7 +123,7 @@ def _ascend(
 ):
     """Let point `mover` ascend; return all points, the objective's trace, its length, and the largest drift."""
     alone = weight.at[mover].set(0.0)
-    others = (Samples(points, objective.labels, alone),)
+    others = (Samples(*objective.split(points), alone),)
     single = eqx.tree_at(lambda o: o.labels, objective, objective.labels[mover][None])
     values = jnp.full(attack.max_steps + 1, -jnp.inf, points.dtype)
 

@@ -1,12 +1,63 @@
 """Where poisoning points start: rows that exist, with a wrong label."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..errors import InputError
 
 
+def is_one_hot(y: np.ndarray) -> bool:
+    """Tell labels of classes from responses."""
+    return y.shape[1] > 1 and bool(np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=1) == 1))
+
+
+def far_responses(
+    x: np.ndarray, y: np.ndarray, *, points: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw rows, and give each the end of the responses' range that is farther from its own response.
+
+    Args:
+        x: rows to draw from without replacement, (n, d).
+        y: their responses, (n, k).
+        points: p.
+        rng: the only source of randomness.
+
+    Returns:
+        Features (p, d), and responses (p, k).
+
+    Raises:
+        InputError: more points than rows.
+    """
+    _require_rows(points, len(x))
+    chosen = rng.permutation(len(x))[:points]
+    low, high = y.min(axis=0), y.max(axis=0)
+    return x[chosen].copy(), np.where(y[chosen] > (low + high) / 2, low, high)
+
+
+def _require_rows(points: int, available: int) -> None:
+    if points > available:
+        raise InputError(
+            f"{points} poisoning points cannot start from {available} rows: ask for at most {available} points, or "
+            "more rows."
+        )
+
+
+def require_classes(labels: np.ndarray) -> None:
+    """Raise unless training rows are of two classes at least: of one alone nothing can be learnt or flipped."""
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise InputError(f"training rows need at least two classes; all of these have label {present.tolist()}.")
+
+
 def flipped_rows(
-    x: np.ndarray, labels: np.ndarray, *, n_classes: int, points: int, rng: np.random.Generator
+    x: np.ndarray,
+    labels: np.ndarray,
+    *,
+    n_classes: int,
+    points: int,
+    rng: np.random.Generator,
+    swap: Mapping[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw rows, as many of each class as possible, and give each a wrong label at random.
 
@@ -19,6 +70,7 @@ def flipped_rows(
         n_classes: k.
         points: p.
         rng: the only source of randomness.
+        swap: the classes to draw from, each with the wrong label that its rows get; all, and any, where omitted.
 
     Returns:
         Features (p, d), and labels (p,).
@@ -26,10 +78,10 @@ def flipped_rows(
     Raises:
         InputError: more points than rows.
     """
-    if points > len(x):
-        raise InputError(
-            f"{points} poisoning points cannot start from {len(x)} rows: ask for at most {len(x)} points, or more rows."
-        )
+    if swap is not None:
+        eligible = np.flatnonzero(np.isin(labels, list(swap)))
+        x, labels = x[eligible], labels[eligible]
+    _require_rows(points, len(x))
     order = rng.permutation(len(x))
     # Rank each row among its class in random order; taking the lowest ranks first balances the classes.
     ranks = np.empty(len(x), dtype=np.int64)
@@ -37,5 +89,8 @@ def flipped_rows(
         members = order[labels[order] == c]
         ranks[members] = np.arange(len(members))
     chosen = order[np.argsort(ranks[order], kind="stable")[:points]]
-    wrong = (labels[chosen] + rng.integers(1, n_classes, size=points)) % n_classes
+    if swap is None:
+        wrong = (labels[chosen] + rng.integers(1, n_classes, size=points)) % n_classes
+    else:
+        wrong = np.asarray([swap[c] for c in labels[chosen].tolist()])
     return x[chosen].copy(), wrong.astype(np.int64)

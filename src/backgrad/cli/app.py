@@ -14,7 +14,10 @@ import typer
 from .._version import __version__
 from ..errors import DivergenceError, InputError, NotConvergedError
 from .attack import attack
+from .curve import curve
 from .datasets import datasets
+from .study import study
+from .transfer import transfer
 
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 4, 130
 
@@ -37,10 +40,18 @@ def _flowing(text: str | None) -> str:
 
 _ATTACK_NOTES = (
     "Default schedules (step × steps): logistic 0.5 × 1500, softmax 0.5 × 500, adaline 0.01 × 2000, svm 0.1 × 1000, "
-    "mlp 0.1 × 400; implicit trains to convergence instead.\n\n"
+    "mlp 0.1 × 400, ridge 0.1 × 1000; implicit trains to convergence instead.\n\n"
     "Example: backgrad attack spambase --learner mlp --feasible binary --out mlp"
 )
 app.command(help=_flowing(attack.__doc__), epilog=_ATTACK_NOTES)(attack)
+app.command(
+    help=_flowing(curve.__doc__),
+    epilog="Example: backgrad curve spambase --fractions 0,0.05,0.1 --limit 0.3 --victim RandomForestClassifier",
+)(curve)
+app.command(help=_flowing(transfer.__doc__), epilog="Example: backgrad transfer spambase --surrogates logistic,mlp")(
+    transfer
+)
+app.command(help=_flowing(study.__doc__), epilog="Example: backgrad study mine.yaml --workers 4")(study)
 app.command(help=_flowing(datasets.__doc__))(datasets)
 
 

@@ -11,6 +11,7 @@ class LearnerName(StrEnum):
     adaline = "adaline"
     svm = "svm"
     mlp = "mlp"
+    ridge = "ridge"
 
 
 class Strategy(StrEnum):
@@ -26,14 +27,8 @@ class Objective(StrEnum):
 
     zero_one = "zero-one"
     log_loss = "log-loss"
+    squared = "squared"
     learner_loss = "learner-loss"
-
-
-class Feasible(StrEnum):
-    """Feasible sets."""
-
-    box = "box"
-    binary = "binary"
 
 
 class AdjointName(StrEnum):
@@ -50,3 +45,33 @@ class Start(StrEnum):
 
     train = "train"
     validation = "validation"
+
+
+class KnowledgeName(StrEnum):
+    """What the attacker knows."""
+
+    perfect = "perfect"
+    surrogate_data = "surrogate-data"
+    surrogate_learner = "surrogate-learner"
+    unknown_schedule = "unknown-schedule"
+
+
+class Labels(StrEnum):
+    """Who chooses the points' labels, and when."""
+
+    flipped = "flipped"
+    chosen = "chosen"
+
+
+class Task(StrEnum):
+    """What a table's target holds."""
+
+    classification = "classification"
+    regression = "regression"
+
+
+class Criterion(StrEnum):
+    """What must pass a limit for a model to count as broken."""
+
+    mean = "mean"
+    upper_end = "upper"

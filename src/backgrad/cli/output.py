@@ -70,3 +70,23 @@ class OutputFolder:
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
             os.replace(file, self.path / file.name)
+
+
+def figure_writer(draw: Callable[[], Any]) -> Callable[[Path], None]:
+    """Return a function that saves a figure under a path, in the format of its suffix.
+
+    Args:
+        draw: returns the matplotlib figure; called once for each path.
+    """
+
+    def write(path: Path) -> None:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        figure = draw()
+        figure.savefig(path, dpi=200)
+        plt.close(figure)
+
+    return write

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
-from ..evaluation.poisoning import Plan, SplitOutcome, summarise
+from ..evaluation.poisoning import ERRORS, SplitOutcome, summarise
 from ..schedules import Descent, Schedule
+from ..status import Status
+from .session import Session
 
 _PACKAGES = ("jax", "jaxlib", "equinox", "lineax", "numpy", "optax", "optimistix", "scikit-learn")
 
@@ -41,32 +43,101 @@ def describe_schedule(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def describe_run(plan: Plan, outcomes: list[SplitOutcome], asked: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of attack.json.
-
-    Args:
-        plan: who was attacked, and how.
-        outcomes: one a split.
-        asked: the settings that are words or numbers already.
-    """
-    summary = list(summarise(outcomes))
-    size = outcomes[0].rows.train.size
+def describe_session(session: Session) -> dict[str, Any]:
+    """Return what was asked for, and what it stands for, as plain values."""
+    options, plan = session.options, session.plan
+    size, budget = session.train, plan.threat.budget
     return {
-        **asked,
+        "dataset": session.data.dataset.name,
+        "learner": options.learner,
+        "strategy": options.strategy,
+        "objective": options.objective,
+        "adjoint": options.adjoint,
+        "start": options.start,
+        "seed": session.seed,
+        "train": size,
+        "validation": session.validation,
         "l2": float(plan.learner.strength),
         "schedule": describe_schedule(plan.schedule),
         "attack_schedule": describe_schedule(plan.attack_schedule or plan.schedule),
         "attack_settings": {f.name: getattr(plan.attack, f.name) for f in dataclasses.fields(plan.attack)},
         "threat_model": plan.threat.describe(),
-        "poison_fraction": plan.threat.budget / (size + plan.threat.budget),
+        "poison_fraction": budget / (size + budget),
+    }
+
+
+def describe_run(
+    session: Session, outcomes: list[SplitOutcome], budgets: dict[int, list[SplitOutcome]] | None
+) -> dict[str, Any]:
+    """Return the content of attack.json.
+
+    Args:
+        session: who was attacked, how and on which rows.
+        outcomes: one a split, at the greatest budget.
+        budgets: outcomes by budget, where several were asked for.
+    """
+    summary = list(summarise(outcomes))
+    classes = session.data.table.n_classes > 0
+    names = session.data.dataset.class_names
+    curve = {} if budgets is None else {"curve": _describe_curve(session.train, budgets)}
+    return {
+        **describe_session(session),
         "versions": versions(),
         "splits": [_describe_split(outcome) for outcome in outcomes],
-        "mean": {name: mean for name, mean, _ in summary},
+        "mean": {
+            **{name: mean for name, mean, _ in summary},
+            **({"per_class_error": _mean_class_errors(outcomes, names)} if classes else {}),
+            **_mean_victims(outcomes),
+            **_mean_goal_rate(outcomes),
+        },
         "interval": {name: None if interval is None else list(interval) for name, _, interval in summary},
-        "mean_sklearn_logistic": {
+        "mean_sklearn_" + ("logistic" if classes else "ridge"): {
             name: float(np.mean([outcome.sklearn_errors[name] for outcome in outcomes])) for name, _, _ in summary
         },
+        **curve,
     }
+
+
+def _describe_curve(train: int, budgets: dict[int, list[SplitOutcome]]) -> dict[str, Any]:
+    """Return means and intervals against the fraction of poisoned rows."""
+    mean: dict[str, list[Any]] = {name: [] for name in ERRORS}
+    interval: dict[str, list[Any]] = {name: [] for name in ERRORS}
+    for outcomes in budgets.values():
+        for name, value, ends in summarise(outcomes):
+            mean[name].append(value)
+            interval[name].append(None if ends is None else list(ends))
+    fractions = [budget / (train + budget) for budget in budgets]
+    return {"fractions": fractions, "points": list(budgets), "mean": mean, "interval": interval}
+
+
+def _mean_victims(outcomes: list[SplitOutcome]) -> dict[str, Any]:
+    """Return the poisoned error of every further victim, and beside it those of the controls."""
+    names = list(outcomes[0].victims)
+    if not names:
+        return {}
+
+    def mean(error: str) -> dict[str, float]:
+        return {name: float(np.mean([outcome.victims[name][error] for outcome in outcomes])) for name in names}
+
+    return {
+        "victims": mean("poisoned_error"),
+        "victims_clean": mean("clean_error"),
+        "victims_label_flip": mean("label_flip_error"),
+    }
+
+
+def _mean_class_errors(outcomes: list[SplitOutcome], class_names: tuple[str, ...]) -> dict[str, float | None]:
+    """Return the poisoned victim's mean error on each class, None for a class that no split has test rows of."""
+    found = np.stack([outcome.class_errors["poisoned_error"] for outcome in outcomes])
+    return {
+        str(name): None if np.isnan(column).all() else float(np.nanmean(column))
+        for name, column in zip(class_names, found.T, strict=True)
+    }
+
+
+def _mean_goal_rate(outcomes: list[SplitOutcome]) -> dict[str, float]:
+    rates = [outcome.goal_rates["poisoned_error"] for outcome in outcomes if outcome.goal_rates]
+    return {"attacker_goal_rate": float(np.mean(rates))} if rates else {}
 
 
 def _describe_split(outcome: SplitOutcome) -> dict[str, Any]:
@@ -76,12 +147,14 @@ def _describe_split(outcome: SplitOutcome) -> dict[str, Any]:
         "victim_diverged": outcome.diverged,
         "attack_seed": outcome.attack.seed,
         "health": _finite(dataclasses.asdict(outcome.attack.health)),
-        "sklearn_logistic": outcome.sklearn_errors,
+        "sklearn_logistic" if outcome.class_errors else "sklearn_ridge": outcome.sklearn_errors,
+        **({"victims": outcome.victims} if outcome.victims else {}),
     }
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """Replace numbers that JSON does not have by their names."""
+    """Replace numbers that JSON does not have, and states, by their names."""
+    values = {k: v.name.lower() if isinstance(v, Status) else v for k, v in values.items()}
     return {k: str(v) if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
 
 

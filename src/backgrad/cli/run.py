@@ -1,85 +1,52 @@
 """Running an attack over splits: progress, the table at the end, the files."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..datasets import Dataset, load, split_rows
 from ..errors import InputError
-from ..evaluation.poisoning import Plan, Rows, SplitOutcome, evaluate_split, summarise
+from ..evaluation.poisoning import ERRORS, SplitOutcome, evaluate_split, summarise
+from ..evaluation.security_curve import budget_of
+from ..evaluation.words import make_victims
 from .interrupt import deferred_interrupt
 from .output import OutputFolder
 from .record import arrays, describe_run
-from .settings import Options, make_plan
+from .session import Session, open_session, parse_fractions
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """Which rows to use, how often, and where results go."""
-
-    dataset: str
-    train: int
-    validation: int
-    splits: int
-    seed: int
-    out: Path
-
-
-def run_attack(options: Options, request: Request) -> None:
-    """Check the input, attack every split, print the table and write the files."""
-    data = load(request.dataset)
-    plan = make_plan(options, data)
-    rows = _split(data, request, options)
+def run_attack(
+    given: dict[str, Any], *, points: int | None, fractions: str | None, victims: str | None, out: Path
+) -> None:
+    """Check the input, attack every split at every budget, print the table and write the files."""
+    budgets = _budgets(points, fractions, given["train"])
+    session = open_session(given, points=budgets[-1])
+    others = make_victims(victims, session.data.dataset)
     console = Console(stderr=True)
-    with OutputFolder(request.out) as folder:
-        outcomes = _attack_all(plan, data, rows, request.seed, console)
-        asked = {
-            "dataset": data.name,
-            "learner": options.learner,
-            "strategy": options.strategy,
-            "objective": options.objective,
-            "adjoint": options.adjoint,
-            "start": options.start,
-            "seed": request.seed,
-            "train": request.train,
-            "validation": request.validation,
-        }
-        folder.prepare_json("attack.json", describe_run(plan, outcomes, asked))
+    with OutputFolder(out) as folder:
+        found = {budget: _attack_all(session, budget, others, console) for budget in budgets}
+        outcomes = found[budgets[-1]]
+        folder.prepare_json("attack.json", describe_run(session, outcomes, found if fractions else None))
         # A plain float64 file: NumPy writes it without time stamps, so equal runs give equal bytes.
         folder.prepare("points.npz", lambda path: np.savez_compressed(path, allow_pickle=False, **arrays(outcomes)))
         folder.commit()
-    _print(Console(), plan, data, request, outcomes)
+    _print(Console(), session, found, out)
 
 
-def _split(data: Dataset, request: Request, options: Options) -> list[Rows]:
-    if request.splits < 1:
-        raise InputError(f"--splits must be 1 or more; got {request.splits}.")
-    available = request.train if options.start == "train" else request.validation
-    if options.points > available:
-        raise InputError(
-            f"--points {options.points} is more than the {available} {options.start} rows that points start from: "
-            f"ask for at most {available}, or raise --{options.start}."
-        )
-    found = [
-        split_rows(
-            data.n_samples,
-            train=request.train,
-            validation=request.validation,
-            seed=request.seed,
-            split=k,
-            labels=data.y,
-        )
-        for k in range(request.splits)
-    ]
-    return [Rows(r.train, r.validation, r.test) for r in found]
+def _budgets(points: int | None, fractions: str | None, train: int) -> list[int]:
+    """Return the numbers of points to attack with, increasing."""
+    if fractions is None:
+        return [20 if points is None else points]
+    if points is not None:
+        raise InputError("--points and --fractions both set the budget: give one of them.")
+    return sorted({budget_of(fraction, train) for fraction in parse_fractions(fractions)})
 
 
-def _attack_all(plan: Plan, data: Dataset, rows: list[Rows], seed: int, console: Console) -> list[SplitOutcome]:
+def _attack_all(session: Session, budget: int, victims: dict[str, Any], console: Console) -> list[SplitOutcome]:
     """Attack split after split, showing progress on a terminal and one line a split elsewhere."""
     columns = (
         TextColumn("{task.description}"),
@@ -88,51 +55,103 @@ def _attack_all(plan: Plan, data: Dataset, rows: list[Rows], seed: int, console:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    outcomes = []
+    outcomes, rows = [], session.splits
     bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
     with bar, deferred_interrupt() as check_interrupt:
         task = bar.add_task("attacking", total=len(rows))
-        for k, split in enumerate(rows):
+        for k in range(len(rows)):
             bar.update(task, description=f"split {k + 1} of {len(rows)}")
 
             def advance(share: float, k: int = k) -> None:
                 check_interrupt()
                 bar.update(task, completed=k + share)
 
-            outcomes.append(_attack_one(plan, data, split, (seed, k), advance))
+            outcomes.append(_attack_one(session, budget, k, victims, advance))
             check_interrupt()
             if not console.is_terminal:
-                errors = outcomes[-1].errors
+                clean, flips, poisoned = (_show(outcomes[-1].errors[name], session) for name in ERRORS)
                 console.print(
-                    f"split {k + 1} of {len(rows)}: clean {errors['clean_error']:.1%}, label flips "
-                    f"{errors['label_flip_error']:.1%}, poisoned {errors['poisoned_error']:.1%}"
+                    f"split {k + 1} of {len(rows)}: clean {clean}, label flips {flips}, poisoned {poisoned}",
+                    soft_wrap=True,
                 )
     return outcomes
 
 
 def _attack_one(
-    plan: Plan, data: Dataset, rows: Rows, seed: tuple[int, int], progress: Callable[[float], None]
+    session: Session, budget: int, k: int, victims: dict[str, Any], progress: Callable[[float], None]
 ) -> SplitOutcome:
-    return evaluate_split(plan, data.x, data.y, rows, n_classes=data.n_classes, seed=seed, progress=progress)
+    table = session.data.table
+    return evaluate_split(
+        session.plan.with_budget(budget),
+        table.x,
+        table.y,
+        session.splits[k],
+        n_classes=table.n_classes,
+        seed=(session.seed, k),
+        victims=victims,
+        progress=progress,
+    )
 
 
-def _print(console: Console, plan: Plan, data: Dataset, request: Request, outcomes: list[SplitOutcome]) -> None:
-    budget = plan.threat.budget
-    share = budget / (request.train + budget)
-    table = Table(title=f"{data.name}: test error of {type(plan.learner).__name__}", title_justify="left")
+def _show(value: float, session: Session) -> str:
+    """Write an error: a share of rows, or the mean squared error of scaled responses."""
+    return f"{value:.1%}" if session.data.table.n_classes else f"{value:.4f}"
+
+
+def _print(console: Console, session: Session, found: dict[int, list[SplitOutcome]], out: Path) -> None:
+    budget, outcomes = list(found.items())[-1]
+    total = session.train + budget
+    kind = "test error" if session.data.table.n_classes else "mean squared error"
+    reference = "scikit-learn's " + ("LR" if session.data.table.n_classes else "Ridge")
+    title = f"{session.data.dataset.name}: {kind} of {type(session.plan.learner).__name__}"
+    table = Table(title=title, title_justify="left")
     table.add_column("trained on")
     table.add_column(f"mean of {len(outcomes)}", justify="right")
     table.add_column("95 % interval", justify="right")
-    table.add_column("scikit-learn's LR", justify="right")
+    table.add_column(reference, justify="right")
     names = ("clean rows", f"+ {budget} label flips", f"+ {budget} poisoning points")
     for name, (key, mean, interval) in zip(names, summarise(outcomes), strict=True):
-        spread = "–" if interval is None else f"{interval[0]:.1%} to {interval[1]:.1%}"
-        reference = np.mean([outcome.sklearn_errors[key] for outcome in outcomes])
-        table.add_row(name, f"{mean:.1%}", spread, f"{reference:.1%}")
+        spread = "–" if interval is None else f"{_show(interval[0], session)} to {_show(interval[1], session)}"
+        other = float(np.mean([outcome.sklearn_errors[key] for outcome in outcomes]))
+        table.add_row(name, _show(mean, session), spread, _show(other, session))
     console.print(table)
-    console.print(f"Poison fraction: {budget} of {request.train + budget} training rows ({share:.1%}).")
+    console.print(f"Poison fraction: {budget} of {total} training rows ({budget / total:.1%}).")
+    _print_curve(console, session, found)
+    _print_victims(console, session, outcomes)
+    _print_goal(console, outcomes)
     _print_health(console, outcomes)
-    console.print(f"Written: {request.out / 'attack.json'} and {request.out / 'points.npz'}", soft_wrap=True)
+    console.print(f"Written: {out / 'attack.json'} and {out / 'points.npz'}", soft_wrap=True)
+
+
+def _print_curve(console: Console, session: Session, found: dict[int, list[SplitOutcome]]) -> None:
+    """Say what smaller budgets did, where there were several."""
+    for budget, outcomes in list(found.items())[:-1]:
+        clean, flips, poisoned = (_show(mean, session) for _, mean, _ in summarise(outcomes))
+        share = budget / (session.train + budget)
+        console.print(f"At {share:.1%} ({budget} points): clean {clean}, label flips {flips}, poisoned {poisoned}.")
+
+
+def _print_victims(console: Console, session: Session, outcomes: list[SplitOutcome]) -> None:
+    """Print the errors of further victims, where there are any."""
+    names = list(outcomes[0].victims)
+    if not names:
+        return
+    table = Table(title="Other victims of the same points", title_justify="left")
+    for heading in ("victim", "clean", "label flips", "poisoned"):
+        table.add_column(heading, justify="left" if heading == "victim" else "right")
+    for name in names:
+        means = (float(np.mean([outcome.victims[name][error] for outcome in outcomes])) for error in ERRORS)
+        table.add_row(name, *(_show(mean, session) for mean in means))
+    console.print(table)
+
+
+def _print_goal(console: Console, outcomes: list[SplitOutcome]) -> None:
+    """Say how many attacked test rows got the attacker's label, where the goal names one."""
+    rates = [outcome.goal_rates for outcome in outcomes if outcome.goal_rates]
+    if rates:
+        clean, flips, poisoned = (np.mean([r[name] for r in rates]) for name in ERRORS)
+        others = f"clean {clean:.1%}, label flips {flips:.1%}"
+        console.print(f"Attacked test rows with the attacker's label: {poisoned:.1%} ({others}).")
 
 
 def _print_health(console: Console, outcomes: list[SplitOutcome]) -> None:
@@ -151,5 +170,10 @@ def _print_health(console: Console, outcomes: list[SplitOutcome]) -> None:
         if hit:
             console.print(f"Attack health: {len(hit)} of {len(outcomes)} splits {note}.")
             console.print(f"  Split {hit[0][0] + 1}: {hit[0][1].sentence}")
-    if all(outcome.attack.health.verdict == "worked" for outcome in outcomes):
-        console.print(f"Attack health: worked on all {len(outcomes)} splits (gradients checked, objective rose).")
+    verdicts = {outcome.attack.health.verdict for outcome in outcomes}
+    if verdicts == {"worked"}:
+        checked = all(outcome.attack.health.gradient_error_last is not None for outcome in outcomes)
+        evidence = "gradients checked, objective rose" if checked else "objective rose; no gradient was checked"
+        console.print(f"Attack health: worked on all {len(outcomes)} splits ({evidence}).")
+    if "nothing to do" in verdicts:
+        console.print("Attack health: there were no points to optimise.")

@@ -1,4 +1,4 @@
-"""A data set in memory: rows in [0, 1] with labels 0..k−1, and the way back to the units of its source.
+"""A data set in memory: rows in [0, 1] with labels or responses, and the way back to the units of its source.
 
 Column j of the scaled rows is x_j = (v_j − min_j) / (max_j − min_j), with v_j in the unit of the source.
 
@@ -6,11 +6,14 @@ Shapes: n samples (rows), d features, k classes.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float64
 
 from backgrad.errors import DatasetError
+
+Task = Literal["classification", "regression"]
 
 
 def scale(values: np.ndarray, minimum: np.ndarray, maximum: np.ndarray) -> Float64[np.ndarray, "n d"]:
@@ -49,22 +52,24 @@ class Dataset:
     Args:
         name: what `load` was asked for.
         x: features, (n, d): in [0, 1] where `scaled`, otherwise in the units of the source.
-        y: labels 0..k−1, (n,).
+        y: labels 0..k−1, integers, (n,); of a regression the responses, real numbers in the units of the source.
         feature_names: d names, in the order of the columns.
-        class_names: k names; label i is called `class_names[i]`.
+        class_names: k names; label i is called `class_names[i]`. Of a regression, the one name of its response.
         feature_minimum: the value of each feature, in the units of the source, that becomes 0, (d,).
         feature_maximum: the value that becomes 1, (d,).
         description: what a row and a feature are, in a sentence or two.
         source: where the numbers come from.
         licence: an SPDX identifier, with a remark where one is needed.
         citation: whom to cite.
-        scaled: whether `x` is in [0, 1].
+        scaled: whether `x` is in [0, 1]. Responses of a regression are never scaled.
+        task: `"classification"` or `"regression"`, which says how to read `y`.
 
     Raises:
-        DatasetError: the shapes do not belong together, a feature is not finite, or a label is not in 0..k−1.
+        DatasetError: the shapes do not belong together, a feature or response is not finite, a label is not in 0..k−1,
+            or the task is unknown.
     """
 
-    # The shapes are checked below, not by annotations, so that a wrong one is answered with a sentence.
+    # The shapes and the task are checked below, not by annotations, so that a wrong one is answered with a sentence.
     name: str
     x: np.ndarray
     y: np.ndarray
@@ -77,11 +82,17 @@ class Dataset:
     licence: str
     citation: str
     scaled: bool = True
+    task: str = "classification"
 
     def __post_init__(self):
+        if self.task not in get_args(Task):
+            raise DatasetError(
+                f"The task of {self.name!r} must be 'classification' or 'regression', got {self.task!r}; name one of "
+                "them."
+            )
         for field, dtype in (
             ("x", np.float64),
-            ("y", np.int64),
+            ("y", np.float64 if self.is_regression else np.int64),
             ("feature_minimum", np.float64),
             ("feature_maximum", np.float64),
         ):
@@ -94,7 +105,21 @@ class Dataset:
                 f"The features of {self.name!r} must be finite, and some are NaN or infinite; "
                 "fill or drop those rows first."
             )
-        if self.y.size and not 0 <= self.y.min() <= self.y.max() < self.n_classes:
+        self._check_targets()
+
+    def _check_targets(self) -> None:
+        if self.is_regression:
+            if not np.isfinite(self.y).all():
+                raise DatasetError(
+                    f"The responses of {self.name!r} must be finite, and some are NaN or infinite; drop those rows "
+                    "first."
+                )
+            if self.n_classes != 1:
+                raise DatasetError(
+                    f"The regression {self.name!r} needs the name of its one response as class_names, got "
+                    f"{self.n_classes} names; give one."
+                )
+        elif self.y.size and not 0 <= self.y.min() <= self.y.max() < self.n_classes:
             raise DatasetError(
                 f"The labels of {self.name!r} must lie in 0..{self.n_classes - 1}, one for each of its "
                 f"{self.n_classes} class names, and they run from {self.y.min()} to {self.y.max()}; "
@@ -123,10 +148,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         classes = ", ".join(self.class_names)
-        return (
-            f"<Dataset {self.name}: {self.n_samples} rows, {self.n_features} features, "
-            f"{self.n_classes} classes ({classes})>"
-        )
+        target = f"regression of {classes}" if self.is_regression else f"{self.n_classes} classes ({classes})"
+        return f"<Dataset {self.name}: {self.n_samples} rows, {self.n_features} features, {target}>"
 
     @property
     def n_samples(self) -> int:
@@ -140,8 +163,13 @@ class Dataset:
 
     @property
     def n_classes(self) -> int:
-        """The number of classes, k, whether or not each of them has rows."""
+        """The number of classes, k, whether or not each of them has rows; 1 for a regression."""
         return len(self.class_names)
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether `y` holds real responses instead of labels."""
+        return self.task == "regression"
 
     @property
     def is_binary(self) -> bool:

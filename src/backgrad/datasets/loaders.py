@@ -8,7 +8,7 @@ import hashlib
 import io
 from functools import lru_cache
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,9 +28,9 @@ class Table(NamedTuple):
 
     Args:
         values: any real dtype, in the units of the source, (n, d).
-        labels: integers 0..k−1, (n,).
+        labels: integers 0..k−1, or the responses of a regression, (n,).
         feature_names: d names.
-        class_names: k names.
+        class_names: k names; of a regression, the name of its response.
         minimum: of each feature: the value that scaling maps to 0, (d,).
         maximum: of each feature: the value that scaling maps to 1, (d,).
     """
@@ -50,12 +50,13 @@ def observed_range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(binary, 0.0, minimum), np.where(binary, 1.0, maximum)
 
 
-def _declared_range(d: int, maximum: float) -> tuple[np.ndarray, np.ndarray]:
+def declared_range(d: int, maximum: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the range [0, maximum] for d columns: pixels whose scale is known whatever values occur."""
     return np.zeros(d), np.full(d, float(maximum))
 
 
-def _pixel_names(side: int) -> tuple[str, ...]:
+def pixel_names(side: int) -> tuple[str, ...]:
+    """Name the pixels of a square image, row by row."""
     return tuple(f"pixel_{row}_{column}" for row in range(side) for column in range(side))
 
 
@@ -126,7 +127,7 @@ def read_spambase() -> Table:
     """Read the 54 words and characters of Spambase as present (1) or absent (0), as in the paper."""
     names, table = _spambase_file()
     values = (table[:, :54] > 0).astype(np.float64)
-    minimum, maximum = _declared_range(54, 1.0)
+    minimum, maximum = declared_range(54, 1.0)
     return Table(values, table[:, -1].astype(np.int64), names[:54], _SPAM_CLASSES, minimum, maximum)
 
 
@@ -141,16 +142,16 @@ def read_spambase57() -> Table:
 def read_mnist() -> Table:
     """Read the first 10,000 training digits of MNIST."""
     pixels, digits = _mnist_file()
-    minimum, maximum = _declared_range(pixels.shape[1], 255.0)
-    return Table(pixels, digits, _pixel_names(28), tuple(str(d) for d in range(10)), minimum, maximum)
+    minimum, maximum = declared_range(pixels.shape[1], 255.0)
+    return Table(pixels, digits, pixel_names(28), tuple(str(d) for d in range(10)), minimum, maximum)
 
 
 def read_mnist_1_7() -> Table:
     """Read the ones (class 0) and sevens (class 1) among them, in their order."""
     pixels, digits = _mnist_file()
     keep = (digits == 1) | (digits == 7)
-    minimum, maximum = _declared_range(pixels.shape[1], 255.0)
-    return Table(pixels[keep], (digits[keep] == 7).astype(np.int64), _pixel_names(28), ("1", "7"), minimum, maximum)
+    minimum, maximum = declared_range(pixels.shape[1], 255.0)
+    return Table(pixels[keep], (digits[keep] == 7).astype(np.int64), pixel_names(28), ("1", "7"), minimum, maximum)
 
 
 # --- scikit-learn ---------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def read_mnist_1_7() -> Table:
 def _from_sklearn(bunch, maximum: float | None = None) -> Table:
     """Turn one of scikit-learn's bunches into a table; `maximum` declares the range [0, maximum]."""
     values = np.asarray(bunch.data, np.float64)
-    low, high = observed_range(values) if maximum is None else _declared_range(values.shape[1], maximum)
+    low, high = observed_range(values) if maximum is None else declared_range(values.shape[1], maximum)
     names = tuple(str(name) for name in bunch.feature_names)
     classes = tuple(str(name) for name in bunch.target_names)
     return Table(values, np.asarray(bunch.target, np.int64), names, classes, low, high)
@@ -191,3 +192,14 @@ def read_digits() -> Table:
     from sklearn.datasets import load_digits
 
     return _from_sklearn(load_digits(), maximum=16.0)
+
+
+def read_diabetes() -> Table:
+    """Read scikit-learn's diabetes in its own units, with the response as a real number."""
+    from sklearn.datasets import load_diabetes
+
+    bunch: Any = load_diabetes(scaled=False)
+    values = np.asarray(bunch.data, np.float64)
+    minimum, maximum = observed_range(values)
+    names = tuple(str(name) for name in bunch.feature_names)
+    return Table(values, np.asarray(bunch.target, np.float64), names, ("progression",), minimum, maximum)

@@ -2,9 +2,9 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from backgrad.datasets import loaders, synthetic
+from backgrad.datasets import external, loaders, ransomware, synthetic
 from backgrad.datasets.dataset import Dataset, scale
 from backgrad.errors import DatasetError
 
@@ -17,11 +17,13 @@ class DatasetInfo:
         name: what `load` takes.
         n_samples: rows.
         n_features: columns.
-        n_classes: classes.
+        n_classes: classes; 1 for a regression.
         description: what a row and a feature are.
         licence: an SPDX identifier, with a remark where one is needed.
         citation: whom to cite.
         source: where the numbers come from.
+        obtain: how to get the files, for a data set that does not come with the installation; empty for all others.
+        task: `"classification"` or `"regression"`.
     """
 
     name: str
@@ -32,12 +34,20 @@ class DatasetInfo:
     licence: str
     citation: str
     source: str
+    obtain: str = ""
+    task: str = "classification"
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it is there once backgrad is installed: in the package, with scikit-learn, or generated."""
+        return not self.obtain
 
 
 @dataclass(frozen=True)
 class _Entry:
     info: DatasetInfo
     read: Callable[[], loaders.Table]
+    fetch: Callable[[], None] | None = None
 
 
 _SPAMBASE = {
@@ -46,8 +56,8 @@ _SPAMBASE = {
     "citation": "M. Hopkins, E. Reeber, G. Forman, J. Suermondt: Spambase. "
     "UCI Machine Learning Repository, 1999. doi:10.24432/C53G6X",
 }
+_MNIST_SOURCE = "MNIST database of handwritten digits; "
 _MNIST = {
-    "source": "MNIST database of handwritten digits; the first 10,000 of its 60,000 training digits, bundled",
     "licence": "CC-BY-SA-3.0",
     "citation": "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to document "
     "recognition. Proceedings of the IEEE 86(11), 1998, 2278–2324",
@@ -91,6 +101,7 @@ _ENTRIES = (
             n_features=784,
             n_classes=10,
             description="Handwritten digits, 28 × 28 pixels of 0..255, row by row.",
+            source=_MNIST_SOURCE + "the first 10,000 of its 60,000 training digits, bundled",
             **_MNIST,
         ),
         loaders.read_mnist,
@@ -102,9 +113,47 @@ _ENTRIES = (
             n_features=784,
             n_classes=2,
             description="The ones and sevens of mnist, in their order.",
+            source=_MNIST_SOURCE + "the first 10,000 of its 60,000 training digits, bundled",
             **_MNIST,
         ),
         loaders.read_mnist_1_7,
+    ),
+    _Entry(
+        DatasetInfo(
+            name="mnist-full",
+            n_samples=70_000,
+            n_features=784,
+            n_classes=10,
+            description="All handwritten digits, 28 × 28 pixels of 0..255, row by row: rows 0..59,999 are the official "
+            "training digits, the last 10,000 the test digits.",
+            source=_MNIST_SOURCE + "all of them, as OpenML has them (mnist_784)",
+            obtain=f"load('mnist-full', download=True) fetches it from OpenML, or put {external.MNIST_FILE} into a "
+            f"folder named by {external.VARIABLE}.",
+            **_MNIST,
+        ),
+        external.read_mnist_full,
+        external.fetch_mnist_full,
+    ),
+    _Entry(
+        DatasetInfo(
+            name="ransomware",
+            n_samples=935,
+            n_features=400,
+            n_classes=2,
+            description="Programs, benign or ransomware; binary features say what they did in a sandbox or contain. "
+            "The 400 features of highest mutual information with the label, over all rows (those that will be test "
+            "rows included), as in the paper; one row for each distinct vector of them, without the families "
+            "CryptoWall and TeslaCrypt. The paper's own programs and features are not known.",
+            source="Resilient Information Systems Security group (RISS), Imperial College London; "
+            + ransomware.REPOSITORY,
+            licence="none stated; the publisher asks to be cited",
+            citation="D. Sgandurra, L. Muñoz-González, R. Mohsen, E. C. Lupu: Automated dynamic analysis of "
+            "ransomware: benefits, limitations and use for detection. arXiv:1609.03020, 2016",
+            obtain=f"Get {ransomware.ZIP_FILE} and {ransomware.NAMES_FILE} from {ransomware.REPOSITORY} and put both "
+            f"into a folder named by {external.VARIABLE}.",
+        ),
+        ransomware.read_ransomware,
+        ransomware.refuse_download,
     ),
     _Entry(
         DatasetInfo(
@@ -163,6 +212,22 @@ _ENTRIES = (
     ),
     _Entry(
         DatasetInfo(
+            name="diabetes",
+            n_samples=442,
+            n_features=10,
+            n_classes=1,
+            description="Diabetes patients: age, sex, body mass index, blood pressure and six blood serum "
+            "measurements; the response is a measure of how far the disease is a year later, 25 to 346.",
+            source="scikit-learn, sklearn.datasets.load_diabetes(scaled=False)",
+            licence="none stated (delivered with scikit-learn, which is BSD-3-Clause)",
+            citation="B. Efron, T. Hastie, I. Johnstone, R. Tibshirani: Least angle regression. "
+            "Annals of Statistics 32(2), 2004, 407–499",
+            task="regression",
+        ),
+        loaders.read_diabetes,
+    ),
+    _Entry(
+        DatasetInfo(
             name="blobs2",
             n_samples=600,
             n_features=2,
@@ -191,7 +256,8 @@ def list_datasets() -> tuple[DatasetInfo, ...]:
     """Say which data sets there are, without loading any.
 
     Returns:
-        One entry for each, in the order of the table: name, sizes, description, licence, citation, source.
+        One entry for each, in the order of the table: name, sizes, description, licence, citation, source, and how to
+        get it where it does not come with the installation.
     """
     return tuple(entry.info for entry in _REGISTRY.values())
 
@@ -203,7 +269,7 @@ def _unknown(name) -> DatasetError:
     return DatasetError(f"Expected the name of a data set ({', '.join(_REGISTRY)}), got {name!r}{hint}")
 
 
-def load(name: str, *, scaled: bool = True) -> Dataset:
+def load(name: str, *, scaled: bool = True, download: bool = False) -> Dataset:
     """Load a data set by name.
 
     With `scaled`, every feature lies in [0, 1]: binary features as they are, pixels divided by their largest
@@ -215,17 +281,60 @@ def load(name: str, *, scaled: bool = True) -> Dataset:
     Args:
         name: one of the names in `list_datasets()`.
         scaled: False leaves the features in the units of the source.
+        download: whether a data set that does not come with the installation may be fetched, once, into the user's
+            cache. Its file may lie in a folder named by the environment variable `BACKGRAD_DATA` instead.
 
     Returns:
         The data set, with read-only arrays. Bundled files are parsed once per process.
 
     Raises:
-        DatasetError: there is no such data set, or its bundled file is missing or damaged.
+        DatasetError: there is no such data set, or its file is missing, damaged or not to be had.
     """
     entry = _REGISTRY.get(name) if isinstance(name, str) else None
     if entry is None:
         raise _unknown(name)
-    table, info = entry.read(), entry.info
+    if download and entry.fetch is not None:
+        entry.fetch()
+    return _dataset(entry.read(), entry.info, scaled=scaled)
+
+
+def load_ransomware(
+    *,
+    n_features: int = 400,
+    unique: bool = True,
+    left_out: tuple[str, ...] = ransomware.LEFT_OUT,
+    scaled: bool = True,
+) -> Dataset:
+    """Load the data set `ransomware` with other choices than the default ones; `load("ransomware")` makes those.
+
+    To choose features on training rows alone, load a few thousand here and select among them in the pipeline.
+
+    Args:
+        n_features: how many features to choose, by mutual information with the label.
+        unique: whether to keep one row for each distinct vector of features; False keeps all 1,472 programs.
+        left_out: families of ransomware to drop.
+        scaled: what the result says of itself; binary features are the same either way.
+
+    Returns:
+        The data set; labels 0 (benign) and 1 (ransomware).
+
+    Raises:
+        DatasetError: the files are missing or damaged.
+        InputError: a number of features out of range, or an unknown family.
+    """
+    table = ransomware.read_ransomware(n_features=n_features, unique=unique, left_out=left_out)
+    families = f"all families but {', '.join(left_out)}" if left_out else "all families"
+    info = replace(
+        _REGISTRY["ransomware"].info,
+        description="Programs, benign or ransomware; binary features say what they did in a sandbox or contain. The "
+        f"{n_features} features of highest mutual information with the label, over all rows; "
+        f"{families}; {'one row for each distinct vector' if unique else 'repeated rows are kept'}.",
+    )
+    return _dataset(table, info, scaled=scaled)
+
+
+def _dataset(table: loaders.Table, info: DatasetInfo, *, scaled: bool) -> Dataset:
+    """Join what was read with what is known of it."""
     x = scale(table.values, table.minimum, table.maximum) if scaled else table.values
     return Dataset(
         name=info.name,
@@ -240,4 +349,5 @@ def load(name: str, *, scaled: bool = True) -> Dataset:
         licence=info.licence,
         citation=info.citation,
         scaled=scaled,
+        task=info.task,
     )

@@ -12,6 +12,9 @@ from jaxtyping import Int64
 
 from backgrad.errors import InputError
 
+#: The largest seed; scikit-learn's random_state takes none above it either.
+MAX_SEED = 2**32 - 1
+
 
 class SplitRows(NamedTuple):
     """Row numbers of the three roles; they are disjoint and together cover every row.
@@ -74,7 +77,7 @@ def split_rows(
         n: rows of the data set.
         train: rows to train on.
         validation: rows for the attacker's validation; all the rest is test.
-        seed: of the experiment, not negative.
+        seed: of the experiment, 0 to 2³² − 1.
         split: the number of the repetition, from 0.
         labels: of all rows, (n,); where given, train rows of a single class are an error.
 
@@ -82,13 +85,15 @@ def split_rows(
         Row numbers, in random order within each role.
 
     Raises:
-        InputError: a size is not positive, no row would be left for the test, the seed is negative, or the
+        InputError: a size is not positive, no row would be left for the test, the seed is out of range, or the
             train rows have one class only.
     """
     n = _whole("n (the rows of the data set)", n, least=3)
     train = _whole("train (rows)", train, least=1)
     validation = _whole("validation (rows)", validation, least=1)
     seed, split = _whole("seed", seed, least=0), _whole("split", split, least=0)
+    if seed > MAX_SEED:
+        raise InputError(f"seed must be at most 2**32 - 1 = {MAX_SEED}, got {seed}; give a smaller one.")
     if train + validation >= n:
         raise InputError(
             f"train and validation may take at most {n - 1} of the {n} rows together, because what is left "

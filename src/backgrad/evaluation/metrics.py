@@ -1,4 +1,4 @@
-"""Means over splits, and how sure of them one can be."""
+"""Errors, and how sure of their means over splits one can be."""
 
 import numpy as np
 from scipy import stats
@@ -24,3 +24,32 @@ def student_interval(values, *, confidence: float = 0.95) -> tuple[float, float]
 def error_rate(predictions, labels) -> float:
     """Return the share of wrong predictions."""
     return float(np.mean(np.asarray(predictions) != np.asarray(labels)))
+
+
+def squared_error(predictions, responses) -> float:
+    """Return the mean squared error, summed over a row's responses."""
+    gap = np.asarray(predictions, float).reshape(len(responses), -1) - np.asarray(responses, float).reshape(
+        len(responses), -1
+    )
+    return float(np.mean(np.sum(gap**2, axis=1)))
+
+
+def class_errors(predictions, labels, n_classes: int) -> np.ndarray:
+    """Return the share of wrong predictions among the rows of each class, (k,); NaN for a class without rows."""
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    rows = np.bincount(labels, minlength=n_classes).astype(float)
+    wrong = np.bincount(labels[predictions != labels], minlength=n_classes)
+    return np.divide(wrong, rows, out=np.full(n_classes, np.nan), where=rows > 0)
+
+
+def balanced_error(predictions, labels, n_classes: int) -> float:
+    """Return the mean of the class errors, each class counting alike."""
+    return float(np.nanmean(class_errors(predictions, labels, n_classes)))
+
+
+def confusion(predictions, labels, n_classes: int) -> np.ndarray:
+    """Return the share of each true class (row) that is predicted as each class (column), (k, k)."""
+    counts = np.zeros((n_classes, n_classes))
+    np.add.at(counts, (np.asarray(labels), np.asarray(predictions)), 1.0)
+    rows = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, rows, out=np.full_like(counts, np.nan), where=rows > 0)

@@ -7,70 +7,37 @@ start), and on clean rows plus poisoning points. The test rows are used once, fo
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..adjoints.base import Adjoint
-from ..attacks.base import Attack, AttackResult
-from ..attacks.starts import flipped_rows
+from ..attacks.base import AttackResult, start_points
+from ..attacks.starts import require_classes
 from ..errors import InputError
-from ..schedules import Schedule
 from ..threat.model import ThreatModel
-from ..types import Samples, samples
-from .metrics import student_interval
-from .victims import judge_victim, require_sound_training, sklearn_logistic_error
+from .metrics import class_errors, error_rate, squared_error, student_interval
+from .plan import Plan, Rows, Table, as_samples, attack_seed, split_key
+from .victims import fit_victim, reference_estimator, require_sound_training, train_and_predict
 
 ERRORS = ("clean_error", "label_flip_error", "poisoned_error")
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Indices of one split's rows in the data set, (n,) each."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Who is attacked, how, and with what rows.
-
-    Args:
-        learner: the victim's learner.
-        schedule: how the victim is trained.
-        attack: how points are crafted.
-        threat: budget, goal and feasible set.
-        attack_schedule: how the attacker trains its copy of the victim; as the victim where omitted.
-        adjoint: how hypergradients are computed; exact for the schedule where omitted.
-        start: the rows that points start from, `"train"` or `"validation"`.
-    """
-
-    learner: Any
-    schedule: Schedule
-    attack: Attack
-    threat: ThreatModel
-    attack_schedule: Schedule | None = None
-    adjoint: Adjoint | None = None
-    start: str = "train"
-
-    def __post_init__(self):
-        """Check the start."""
-        if self.start not in ("train", "validation"):
-            raise InputError(f"start must be 'train' or 'validation'; got {self.start!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitOutcome:
     """One split's errors, in shares of the test rows, and the attack behind them.
 
+    For a regression, errors are mean squared errors.
+
     Args:
         rows: which rows of the data set played which part.
         errors: the victim's errors, by the names in `ERRORS`.
-        sklearn_errors: the same of scikit-learn's default LogisticRegression trained on the same rows.
+        class_errors: its errors among the test rows of each class, (k,), likewise; empty for a regression.
+        goal_rates: the share of attacked test rows that get the attacker's label, likewise; empty for goals that
+            have none.
+        sklearn_errors: errors of scikit-learn's LogisticRegression at its defaults (or Ridge) on the same rows.
+        victims: the errors of further victims by name, likewise.
         seconds: for crafting the points.
         attack: the points and the attack's health.
         diverged: whether the poisoned victim's training diverged, so that its error is that of a broken run, which
@@ -79,10 +46,57 @@ class SplitOutcome:
 
     rows: Rows
     errors: dict[str, float]
+    class_errors: dict[str, np.ndarray]
+    goal_rates: dict[str, float]
     sklearn_errors: dict[str, float]
+    victims: dict[str, dict[str, float]]
     seconds: float
     attack: AttackResult
     diverged: bool
+
+
+def craft_on_split(
+    plan: Plan,
+    table: Table,
+    rows: Rows,
+    *,
+    seed: tuple[int, int],
+    progress: Callable[[float], None] = lambda share: None,
+) -> AttackResult:
+    """Craft the points of one split, with no more than the attacker knows.
+
+    Args:
+        plan: who is attacked, and how.
+        table: the data set.
+        rows: the split; with surrogate rows where the attacker does not know the victim's.
+        seed: the run's seed and the split's number.
+        progress: called with the share of the attack done, 0 … 1.
+
+    Raises:
+        InputError: surrogate rows are missing, or what `Attack.craft` refuses.
+    """
+    known = rows.train if plan.threat.knowledge.knows_rows else rows.surrogate
+    if known is None:
+        raise InputError("this attacker does not know the training rows: give Rows.with_surrogate().")
+    train, validation = table.samples(known), table.samples(rows.validation)
+    start = None
+    if plan.start == "validation" or plan.project_start:
+        drawn = train if plan.start == "train" else validation
+        points, labels = start_points(drawn, plan.threat, attack_seed(seed))
+        if plan.project_start:
+            points = np.asarray(plan.threat.feasible.project(jnp.asarray(points)))
+        start = points, labels
+    return plan.attack.craft(
+        plan.learner,
+        train,
+        validation,
+        schedule=plan.inner(split_key(seed)),
+        threat=plan.threat,
+        seed=attack_seed(seed),
+        adjoint=plan.adjoint,
+        start=start,
+        progress=progress,
+    )
 
 
 def evaluate_split(
@@ -93,6 +107,7 @@ def evaluate_split(
     *,
     n_classes: int,
     seed: tuple[int, int],
+    victims: Mapping[str, Any] | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> SplitOutcome:
     """Attack one split and judge the victims.
@@ -100,10 +115,11 @@ def evaluate_split(
     Args:
         plan: who is attacked, and how.
         x: features of the whole data set, (n, d).
-        labels: its labels 0..k−1, (n,).
+        labels: its labels 0..k−1, (n,), or responses.
         rows: the split.
-        n_classes: k.
+        n_classes: k; 0 for a regression.
         seed: the run's seed and the split's number; they fix starting points and initial parameters.
+        victims: further victims by name: unfitted scikit-learn estimators, or `Member`s.
         progress: called with the share of the attack done, 0 … 1.
 
     Returns:
@@ -113,61 +129,80 @@ def evaluate_split(
         InputError: one class only among the training rows, more points than rows, or points outside the feasible set.
         DivergenceError: the victim's schedule does not train it on the clean rows.
     """
-    key = jax.random.fold_in(jax.random.key(seed[0]), seed[1])
-    schedule = dataclasses.replace(plan.schedule, key=key)
-    inner = schedule if plan.attack_schedule is None else dataclasses.replace(plan.attack_schedule, key=key)
-    clean, validation = (samples(x[r], labels[r], n_classes) for r in (rows.train, rows.validation))
-    for one in (schedule,) if plan.attack_schedule is None else (schedule, inner):
+    table = Table(np.asarray(x), np.asarray(labels), n_classes)
+    if n_classes:
+        require_classes(table.y[rows.train])
+    clean = table.samples(rows.train)
+    schedule = dataclasses.replace(plan.schedule, key=split_key(seed))
+    for one in (schedule,) if plan.attack_schedule is None else (schedule, plan.inner(split_key(seed))):
         require_sound_training(plan.learner, clean, one)
     begin = time.perf_counter()
-    attack = plan.attack.craft(
-        plan.learner,
-        clean,
-        validation,
-        schedule=inner,
-        threat=plan.threat,
-        seed=_attack_seed(seed),
-        adjoint=plan.adjoint,
-        start=_validation_start(plan, x, labels, rows, n_classes, seed),
-        progress=progress,
-    )
+    attack = craft_on_split(plan, table, rows, seed=seed, progress=progress)
     seconds = time.perf_counter() - begin
-    errors, reference, diverged = _judge(plan, schedule, clean, (x, labels, rows, n_classes), attack)
-    return SplitOutcome(rows, errors, reference, seconds, attack, diverged)
+    predictions, diverged = {}, False
+    for name, added in training_sets(attack).items():  # the poisoned one is last, and its divergence is returned
+        block = () if added is None else (as_samples(*added, n_classes),)
+        predictions[name], diverged = train_and_predict(plan.learner, (clean, *block), schedule, table.x[rows.test])
+    named = {"reference": reference_estimator(n_classes), **(victims or {})}
+    judged = {name: victim_errors(victim, table, rows, attack, seed=seed) for name, victim in named.items()}
+    reference = judged.pop("reference")
+    return SplitOutcome(
+        rows,
+        {name: error_of(found, table, rows.test) for name, found in predictions.items()},
+        _class_errors(predictions, table, rows.test),
+        _goal_rates(plan.threat, predictions, table, rows.test),
+        reference,
+        judged,
+        seconds,
+        attack,
+        diverged,
+    )
 
 
-def _attack_seed(seed: tuple[int, int]) -> int:
-    """Return one number that depends on both parts of a seed."""
-    return int(np.random.SeedSequence(seed).generate_state(1)[0])
+def training_sets(attack: AttackResult) -> dict[str, tuple[np.ndarray, np.ndarray] | None]:
+    """Return what is added to the clean rows: features and labels, or None, by the names in `ERRORS`, in order."""
+    return {
+        "clean_error": None,
+        "label_flip_error": (attack.start, attack.start_labels),
+        "poisoned_error": (attack.points, attack.labels),
+    }
 
 
-def _validation_start(plan: Plan, x, labels, rows: Rows, n_classes: int, seed: tuple[int, int]):
-    """Return flipped validation rows to start from, as the authors do, or None for the attack's own start."""
-    if plan.start == "train":
-        return None
-    rng = np.random.default_rng(_attack_seed(seed))
-    own = labels[rows.validation]
-    return flipped_rows(x[rows.validation], own, n_classes=n_classes, points=plan.threat.budget, rng=rng)
+def error_of(predictions, table: Table, rows: np.ndarray) -> float:
+    """Return the share of wrong labels, or the mean squared error of a regression."""
+    return (error_rate if table.n_classes else squared_error)(predictions, table.y[rows])
 
 
-def _judge(plan: Plan, schedule: Schedule, clean: Samples, data, attack: AttackResult):
-    """Train the victims on clean, flipped and poisoned rows.
+def victim_errors(
+    victim: Any,
+    table: Table,
+    rows: Rows,
+    attack: AttackResult,
+    *,
+    seed: tuple[int, int],
+    names: tuple[str, ...] = ERRORS,
+) -> dict[str, float]:
+    """Return a victim's errors on a split, those of `names` alone; see `fit_victim` for what a victim may be."""
+    sets, x = training_sets(attack), table.x[rows.test]
+    return {
+        name: error_of(fit_victim(victim, table, rows, sets[name], seed=seed).predict(x), table, rows.test)
+        for name in names
+    }
 
-    Returns:
-        Their errors, those of scikit-learn's LogisticRegression, and whether the poisoned one diverged.
-    """
-    x, labels, rows, n_classes = data
-    test = (x[rows.test], labels[rows.test])
-    # In the order of ERRORS: the poisoned victim is judged last, and its status is the one that is returned.
-    added = {"clean_error": None, "label_flip_error": attack.start, "poisoned_error": attack.points}
-    errors, reference, diverged = {}, {}, False
-    for name, points in added.items():
-        block = () if points is None else (samples(points, attack.labels, n_classes),)
-        errors[name], diverged = judge_victim(plan.learner, (clean, *block), schedule, test)
-        both = [x[rows.train], *([] if points is None else [points])]
-        names = [labels[rows.train], *([] if points is None else [attack.labels])]
-        reference[name] = sklearn_logistic_error(np.concatenate(both), np.concatenate(names), test)
-    return errors, reference, diverged
+
+def _class_errors(predictions, table: Table, rows: np.ndarray) -> dict[str, np.ndarray]:
+    if not table.n_classes:
+        return {}
+    return {name: class_errors(found, table.y[rows], table.n_classes) for name, found in predictions.items()}
+
+
+def _goal_rates(threat: ThreatModel, predictions, table: Table, rows: np.ndarray) -> dict[str, float]:
+    rates = {}
+    for name, found in predictions.items():
+        hits = threat.goal.hits(table.y[rows], found) if table.n_classes else None
+        if hits is not None and hits.size:
+            rates[name] = float(np.mean(hits))
+    return rates
 
 
 def summarise(outcomes: list[SplitOutcome]) -> Iterator[tuple[str, float, tuple[float, float] | None]]:

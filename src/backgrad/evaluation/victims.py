@@ -1,5 +1,6 @@
 """Victims: models trained from scratch on clean and poisoned rows, and judged on test rows."""
 
+import dataclasses
 import warnings
 from typing import Any
 
@@ -7,53 +8,129 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from ..errors import DivergenceError, NotConvergedError
 from ..schedules import Converged, Descent, Schedule
 from ..status import Status
+from ..threat.knowledge import Member
 from ..training import largest_curvature, train
 from ..types import Samples
-from .metrics import error_rate
+from .plan import Rows, Table, as_samples, attack_seed, split_key
 
 
-def predict(learner: Any, params: Any, x: Float[Array, "n d"]) -> Int[Array, "n"]:
-    """Return the labels 0..k−1 that a trained learner gives to rows."""
+def predict(learner: Any, params: Any, x: Float[Array, "n d"]) -> Array:
+    """Return the labels 0..k−1 that a trained classifier gives to rows, (n,), or a regressor's responses, (n, k)."""
     scores = learner.scores(params, x)
+    if getattr(learner, "regression", False):
+        return scores
     return (scores > 0).astype(int) if scores.ndim == 1 else jnp.argmax(scores, axis=1)
 
 
-@eqx.filter_jit
-def _fit_predict(learner, blocks: tuple[Samples, ...], schedule: Schedule, x: Float[Array, "n d"]):
-    trained = train(learner, blocks, schedule=schedule)
-    return predict(learner, trained.params, x), trained.status
-
-
-def judge_victim(
-    learner: Any, blocks: tuple[Samples, ...], schedule: Schedule, test: tuple[Any, Any]
-) -> tuple[float, bool]:
-    """Train a victim from scratch; return its error on test rows, and whether its training diverged.
+def train_and_predict(learner: Any, blocks: tuple[Samples, ...], schedule: Schedule, x: Any) -> tuple[np.ndarray, bool]:
+    """Train a learner from scratch; return its predictions, and whether its training diverged.
 
     Args:
         learner: the victim's learner.
         blocks: its training rows.
         schedule: how it is trained.
-        test: features (n, d) and labels (n,).
+        x: features of the rows to predict, (n, d).
+
+    Returns:
+        Labels 0..k−1, (n,), or responses, (n, k), of a learner of one response or of real ones.
     """
-    predictions, status = _fit_predict(learner, blocks, schedule, test[0])
-    return error_rate(predictions, test[1]), int(status) == Status.DIVERGED
+    params, status = _fit(learner, blocks, schedule)
+    return np.asarray(predict(learner, params, jnp.asarray(x, blocks[0].x.dtype))), int(status) == Status.DIVERGED
 
 
-def sklearn_logistic_error(x, labels, test: tuple[Any, Any]) -> float:
-    """Train scikit-learn's LogisticRegression at its defaults and return its error on test rows."""
+def with_points(table: Table, rows: Rows, added: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features and labels of the training rows, with points added."""
+    x, y = table.x[rows.train], table.y[rows.train]
+    if added is None:
+        return x, y
+    return np.concatenate([x, added[0]]), np.concatenate([y, np.asarray(added[1]).reshape(-1, *y.shape[1:])])
+
+
+def fit_victim(
+    victim: Any, table: Table, rows: Rows, added: tuple[np.ndarray, np.ndarray] | None, *, seed: tuple[int, int]
+) -> Any:
+    """Return a victim, trained from scratch on a split's training rows and points.
+
+    Args:
+        victim: an unfitted scikit-learn estimator, of which a copy is fitted, or a `Member`. A learner starts from the
+            initial parameters of the split, which an attacker of perfect knowledge shares; an estimator that leaves its
+            random state open gets one of the split, so that equal runs give equal numbers. One that stops early stays
+            the victim it is.
+        table: the data set.
+        rows: the split.
+        added: features and labels of the points, or None.
+        seed: the run's seed and the split's number.
+
+    Returns:
+        Something with `predict`.
+    """
+    x, y = with_points(table, rows, added)
+    if isinstance(victim, Member):
+        schedule = dataclasses.replace(victim.schedule, key=split_key(seed))
+        return TrainedVictim(victim.learner, schedule).fit(x, y, n_classes=table.n_classes)
+    from sklearn.base import clone
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
 
+    fresh: Any = clone(victim)
+    if hasattr(fresh, "get_params"):
+        states = [name for name, value in fresh.get_params().items() if name.split("__")[-1] == "random_state"]
+        open_ones = {name: attack_seed(seed) % 2**31 for name in states if fresh.get_params()[name] is None}
+        fresh.set_params(**open_ones)
     with warnings.catch_warnings():
-        # Defaults are the point here: a victim that stops early stays the victim.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression().fit(np.asarray(x), np.asarray(labels))
-    return error_rate(model.predict(np.asarray(test[0])), test[1])
+        return fresh.fit(x, y)
+
+
+class TrainedVictim(ClassifierMixin, BaseEstimator):
+    """A learner trained by a schedule, as scikit-learn's scorers see it.
+
+    Args:
+        learner: the victim's learner.
+        schedule: how it is trained.
+
+    Attributes:
+        classes_: 0..k−1; empty for a regression.
+        diverged_: whether training diverged.
+    """
+
+    def __init__(self, learner: Any, schedule: Schedule):
+        self.learner = learner
+        self.schedule = schedule
+
+    def fit(self, X: Any, y: Any, *, n_classes: int) -> "TrainedVictim":
+        """Train on rows with labels 0..k−1, or responses where `n_classes` is 0."""
+        rows = as_samples(X, y, n_classes)
+        self._params, status = _fit(self.learner, (rows,), self.schedule)
+        self.classes_, self.diverged_ = np.arange(n_classes), int(status) == Status.DIVERGED
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return labels 0..k−1, (n,), or responses, (n, k)."""
+        return np.asarray(predict(self.learner, self._params, jnp.asarray(X)))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the learner's scores: (n,) of two classes, or (n, k)."""
+        scores = np.asarray(self.learner.scores(self._params, jnp.asarray(X)))
+        return scores[:, 1] - scores[:, 0] if scores.shape[1:] == (2,) and len(self.classes_) == 2 else scores
+
+
+@eqx.filter_jit
+def _fit(learner, blocks: tuple[Samples, ...], schedule: Schedule):
+    trained = train(learner, blocks, schedule=schedule)
+    return trained.params, trained.status
+
+
+def reference_estimator(n_classes: int) -> Any:
+    """Return scikit-learn's LogisticRegression at its defaults, or its Ridge for a regression."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    return LogisticRegression() if n_classes else Ridge()
 
 
 def require_sound_training(learner: Any, rows: Samples, schedule: Schedule) -> None:

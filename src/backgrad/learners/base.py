@@ -9,13 +9,14 @@ more. `Learner` adds what its subclasses share.
 """
 
 import abc
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..schedules import Schedule
 from ..types import Params, Samples
 
 
@@ -36,11 +37,20 @@ class LearnerLike(Protocol):
         ...
 
 
+class Member(NamedTuple):
+    """A learner and how it is trained: a victim, a surrogate, or one of an ensemble of them."""
+
+    learner: Any
+    schedule: Schedule
+
+
 class Learner(eqx.Module):
     """Settings of a learner; `row_losses` and `penalised` are all that a subclass adds to init and scores."""
 
     #: Whether scores are log-odds (n,), or the inputs of a softmax (n, k), so that they give probabilities.
     probabilistic: ClassVar[bool] = False
+    #: Whether scores are the responses of a regression, and rows carry responses instead of labels.
+    regression: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
@@ -86,6 +96,22 @@ class Learner(eqx.Module):
             return 0.0  # nothing to compute, nor to differentiate
         squares = [jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(self.penalised(params))]
         return 0.5 * jnp.asarray(self.strength, squares[0].dtype) * sum(squares)
+
+
+def loss_after_first_layer(
+    learner: Any, params: Params, blocks: tuple[Samples, ...], weight: Float[Array, "d h"]
+) -> Float[Array, ""]:
+    """Return `Learner.loss_over` of a learner whose scores depend on rows through X W alone, W a matrix.
+
+    (X W)ᵀ = Wᵀ Xᵀ is formed for each block, joined, and held by barriers: without them XLA's CPU backend folds the
+    transposes into Xᵀ G for the gradient, which is 3 to 5 times slower there than Gᵀ X.
+    """
+    transposed = jax.lax.optimization_barrier(weight.T)
+    parts = [jax.lax.dot_general(transposed, block.x, (((1,), (1,)), ((), ()))) for block in blocks]
+    first = jax.lax.optimization_barrier(jnp.concatenate(parts, axis=1)).T
+    y, omega = (jnp.concatenate([getattr(block, name) for block in blocks]) for name in ("y", "weight"))
+    losses = learner.row_losses(learner.scores_after(params, first), y)
+    return jnp.sum(omega * losses) / jnp.sum(omega) + learner.regularisation(params)
 
 
 @jax.custom_jvp

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..errors import InputError
+from ..checks import check_count, check_not_negative, check_positive
 from ..types import Samples
-from .base import Learner, cross_entropy, signed, softplus
+from .base import Learner, cross_entropy, loss_after_first_layer, signed, softplus
 from .gram import GramSpace, gram_space
 
 
@@ -17,19 +17,6 @@ class LinearParams(NamedTuple):
 
     weight: Float[Array, "..."]
     bias: Float[Array, "..."]
-
-
-def check_counts(**counts) -> None:
-    """Raise unless every count is a positive whole number."""
-    for name, value in counts.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{name} must be a positive whole number; got {value!r}.")
-
-
-def check_strength(l2) -> None:
-    """Raise unless an L2 strength is a finite number ≥ 0; arrays pass, since they may be traced."""
-    if isinstance(l2, int | float) and not 0 <= l2 < float("inf"):
-        raise InputError(f"l2 must be a finite number, 0 or more; got {l2}.")
 
 
 class Linear(Learner):
@@ -44,8 +31,8 @@ class Linear(Learner):
     l2: Any = 0.0
 
     def __check_init__(self):
-        check_counts(n_features=self.n_features)
-        check_strength(self.l2)
+        check_count(n_features=self.n_features)
+        check_not_negative(l2=self.l2)
 
     def init(self, key: PRNGKeyArray) -> LinearParams:
         """Return zeros."""
@@ -124,8 +111,7 @@ class SmoothSVM(BinaryLinear):
     smoothing: float = eqx.field(default=0.5, static=True)
 
     def __check_init__(self):
-        if not 0 < self.smoothing < float("inf"):
-            raise InputError(f"smoothing must be a positive number; got {self.smoothing}.")
+        check_positive(smoothing=self.smoothing)
 
     def row_losses(self, scores, y):
         """Return the smoothed hinge loss of every row."""
@@ -148,7 +134,11 @@ class MatrixLinear(Linear):
     n_classes: int = eqx.field(default=2, static=True)
 
     def __check_init__(self):
-        check_counts(n_classes=self.n_classes)
+        check_count(n_classes=self.n_classes)
+
+    def loss_over(self, params: LinearParams, blocks: tuple[Samples, ...]) -> Float[Array, ""]:
+        """Return the loss of all rows of several blocks together."""
+        return loss_after_first_layer(self, params, blocks, params.weight)
 
     @property
     def n_outputs(self) -> int:
@@ -180,10 +170,16 @@ class Ridge(Linear):
         n_responses: k.
     """
 
+    regression: ClassVar[bool] = True
+
     n_responses: int = eqx.field(default=1, static=True)
 
     def __check_init__(self):
-        check_counts(n_responses=self.n_responses)
+        check_count(n_responses=self.n_responses)
+
+    def loss_over(self, params: LinearParams, blocks: tuple[Samples, ...]) -> Float[Array, ""]:
+        """Return the loss of all rows of several blocks together."""
+        return loss_after_first_layer(self, params, blocks, params.weight)
 
     @property
     def n_outputs(self) -> int:

@@ -1,110 +1,228 @@
-r"""What the attacker wants: goals, and the outer losses they are measured in.
+r"""What the attacker wants: goals.
 
-The outer objective 𝒜 is maximised by the attacker and computed on untainted validation rows. Error-generic
-attacks (Muñoz-González et al. 2017, equation 3) raise the loss of the validation rows under their true labels.
+The outer objective 𝒜 is maximised by the attacker and computed on untainted validation rows. With ℓ an outer loss,
+ω the rows' weights and w(D) the parameters trained on poisoned rows,
 
-Outer losses see decision scores alone, so that every learner can be attacked with every one of them; binary
-scores (n,) count as the log-odds of class 1.
+    error-generic    𝒜 =  Σ_i ω_i ℓ(y_i, s_i) / Σ_i ω_i        (Muñoz-González et al. 2017, equation 3),
+    error-specific   𝒜 = −Σ_i ω_i ℓ(y'_i, s_i) / Σ_i ω_i       (equation 4), y' the labels that the attacker wants.
+
+A goal says which rows count and which labels they should get; every goal goes with every outer loss. Rows of weight 0
+in the validation set are absent, which is how a caller attacks any chosen subset of samples.
 """
 
 import abc
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ..errors import InputError
 from ..types import Params, Samples
+from .losses import OuterLoss, SmoothZeroOne
 
 
-def margins(scores: Float[Array, "..."], y: Float[Array, "n k"]) -> Float[Array, "n"]:
-    """Return by how much the true class outscores the best other one; an error is a negative margin.
+class Goal(eqx.Module):
+    """What the attacker wants of the validation rows."""
 
-    Args:
-        scores: (n,) of a binary learner, or (n, k).
-        y: labels as one-hot rows, (n, k).
-    """
-    if scores.ndim == 1:
-        return (y[:, 1] - y[:, 0]) * scores
-    others = jnp.where(y > 0.5, -jnp.inf, scores)
-    return jnp.sum(y * scores, axis=1) - jnp.max(others, axis=1)
-
-
-class OuterLoss(eqx.Module):
-    """A loss per validation row, as a function of the model's scores."""
+    outer_loss: eqx.AbstractVar[OuterLoss]
 
     @abc.abstractmethod
-    def __call__(self, learner: Any, scores: Float[Array, "..."], y: Float[Array, "n k"]) -> Float[Array, "n"]:
-        """Return the loss of every row."""
+    def wanted(self, validation: Samples) -> tuple[Samples, Any]:
+        """Return the rows that count, under the labels that matter, and the sign of the loss that is maximised."""
 
+    @abc.abstractmethod
+    def check(self, validation: Samples) -> None:
+        """Raise `InputError` unless the goal makes sense on these rows."""
 
-class LogLoss(OuterLoss):
-    """Cross-entropy of the scores: unbounded, so it may spend the budget on rows that are wrong already."""
-
-    def __call__(self, learner: Any, scores: Float[Array, "..."], y: Float[Array, "n k"]) -> Float[Array, "n"]:
-        """Return the cross-entropy of every row."""
-        del learner
-        logits = jnp.stack([jnp.zeros_like(scores), scores], axis=1) if scores.ndim == 1 else scores
-        return jax.nn.logsumexp(logits, axis=1) - jnp.sum(y * logits, axis=1)
-
-
-class LearnerLoss(OuterLoss):
-    """The learner's own loss without regularisation: the paper's L, squared for ADALINE."""
-
-    def __call__(self, learner: Any, scores: Float[Array, "..."], y: Float[Array, "n k"]) -> Float[Array, "n"]:
-        """Return the learner's loss of every row."""
-        if not hasattr(learner, "row_losses"):
-            raise InputError(f"{type(learner).__name__} has no row_losses: use LogLoss() or SmoothZeroOne().")
-        return learner.row_losses(scores, y)
-
-
-class SmoothZeroOne(OuterLoss):
-    """A sigmoid of the negative margin: close to the zero-one error, and bounded like it.
-
-    With u_i the margins, the loss is σ(−u_i / (width · mean_j |u_j|)). Dividing by the mean margin makes it
-    indifferent to the scale of the scores, so that one width serves every learner and moment of training.
-
-    Args:
-        width: of the sigmoid, in mean margins; the zero-one error is the limit at 0.
-    """
-
-    width: float = eqx.field(default=0.5, static=True)
-
-    def __check_init__(self):
-        if not 0 < self.width < float("inf"):
-            raise InputError(f"width must be a positive number; got {self.width}.")
-
-    def __call__(self, learner: Any, scores: Float[Array, "..."], y: Float[Array, "n k"]) -> Float[Array, "n"]:
-        """Return the smooth error of every row."""
-        del learner
-        gap = margins(scores, y)
-        # Where all scores are equal the mean margin is 0; any positive scale gives the right limit, ½.
-        scale = jnp.mean(jnp.abs(gap))
-        return jax.nn.sigmoid(-gap / (self.width * jnp.where(scale > 0, scale, 1.0)))
-
-
-class ErrorGeneric(eqx.Module):
-    """Raise the error on the validation rows, no matter which wrong class they get.
-
-    Args:
-        outer_loss: what is averaged over the validation rows and maximised.
-    """
-
-    outer_loss: OuterLoss = SmoothZeroOne()
-
-    def value(self, learner: Any, params: Params, validation: Samples) -> Float[Array, ""]:
-        """Return 𝒜, the weighted mean outer loss of the model on validation rows."""
-        scores = learner.scores(params, validation.x)
-        losses = self.outer_loss(learner, scores, validation.y)
-        return jnp.sum(validation.weight * losses) / jnp.sum(validation.weight)
-
+    @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return the goal in words and settings, for results."""
+
+    def value(self, learner: Any, params: Params, validation: Samples) -> Float[Array, ""]:
+        """Return 𝒜 of a model on validation rows."""
+        rows, sign = self.wanted(validation)
+        scores = learner.scores(params, rows.x)
+        losses = self.outer_loss(learner, scores, rows.y, rows.weight)
+        return sign * jnp.sum(rows.weight * losses) / jnp.sum(rows.weight)
+
+    def swap(self, n_classes: int) -> dict[int, int] | None:
+        """Return the classes whose rows points start from, each with the wrong label they get; None for all, any."""
+        del n_classes
+        return None
+
+    def hits(self, labels, predictions) -> np.ndarray | None:
+        """Tell which attacked rows got the label the attacker wants, or None where any error will do.
+
+        Args:
+            labels: true labels 0..k−1, (n,).
+            predictions: the poisoned model's, (n,).
+
+        Returns:
+            One truth value for each row that is attacked.
+        """
+        del labels, predictions
+        return None
+
+    def _described(self, violation: str, specificity: str) -> dict[str, Any]:
         return {
-            "violation": "availability",
-            "error_specificity": "generic",
+            "violation": violation,
+            "error_specificity": specificity,
             "outer_loss": type(self.outer_loss).__name__,
             **{name: value for name, value in vars(self.outer_loss).items() if isinstance(value, float)},
         }
+
+
+def _check_classes(classes, validation: Samples) -> None:
+    known = range(validation.y.shape[1])
+    strange = sorted(set(classes) - set(known))
+    if strange:
+        raise InputError(f"the goal names classes {strange}, but the rows have classes 0 to {known[-1]}.")
+
+
+def _members(classes: tuple[int, ...], y: Float[Array, "n k"]) -> Float[Array, "n"]:
+    """Return by how much each row is of one of the classes, 0 or 1 for hard labels."""
+    return jnp.sum(y[:, jnp.asarray(classes, dtype=int)], axis=1)
+
+
+def _require_rows(weight, what: str) -> None:
+    if not np.asarray(weight).sum() > 0:
+        raise InputError(f"no validation row is attacked: {what} has none of positive weight; draw more rows.")
+
+
+class ErrorGeneric(Goal):
+    """Raise the error, no matter which wrong class rows get.
+
+    Args:
+        outer_loss: what is averaged over the validation rows and maximised.
+        classes: true classes of the rows that are attacked; all where omitted (indiscriminate), some for a targeted
+            attack.
+    """
+
+    outer_loss: OuterLoss = SmoothZeroOne()
+    classes: tuple[int, ...] | None = eqx.field(default=None, static=True)
+
+    def wanted(self, validation: Samples) -> tuple[Samples, Any]:
+        """Return the attacked rows under their true labels, and +1."""
+        if self.classes is None:
+            return validation, 1.0
+        return validation._replace(weight=validation.weight * _members(self.classes, validation.y)), 1.0
+
+    def check(self, validation: Samples) -> None:
+        """Raise where a class does not exist or has no rows."""
+        _check_classes(self.classes or (), validation)
+        _require_rows(self.wanted(validation)[0].weight, "every class" if self.classes is None else str(self.classes))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the goal in words and settings, for results."""
+        specificity = "indiscriminate" if self.classes is None else "targeted"
+        extra = {} if self.classes is None else {"classes": list(self.classes)}
+        return {**self._described("availability", "generic"), "attack_specificity": specificity, **extra}
+
+
+class _Frozen(dict):
+    """A mapping that can be hashed, so that compiled code can depend on it."""
+
+    def __hash__(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+        return hash(tuple(sorted(self.items())))
+
+
+class ErrorSpecific(Goal):
+    """Have rows of some classes taken for chosen others.
+
+    Args:
+        mapping: from a true class to the label its rows should get, such as {8: 3}; several at once are allowed.
+        hold_others: whether rows of all other classes should keep their labels (an integrity violation: the attack
+            stays unnoticed), or do not matter (availability).
+        outer_loss: what is averaged under the wanted labels, and minimised.
+
+    Raises:
+        InputError: an empty mapping, or a class that is mapped to itself.
+    """
+
+    mapping: Any = eqx.field(static=True, converter=_Frozen)
+    hold_others: bool = eqx.field(default=False, static=True)
+    outer_loss: OuterLoss = SmoothZeroOne()
+
+    def __check_init__(self):
+        if not self.mapping:
+            raise InputError("mapping must send at least one class to another, such as {8: 3}; got an empty one.")
+        same = [source for source, target in self.mapping.items() if source == target]
+        if same:
+            raise InputError(f"mapping must send classes to others; got {same[0]} to itself.")
+
+    def wanted(self, validation: Samples) -> tuple[Samples, Any]:
+        """Return the rows under the attacker's labels, those that do not matter with weight 0, and −1."""
+        k = validation.y.shape[1]
+        move = np.eye(k)
+        for source, target in self.mapping.items():
+            move[source] = np.eye(k)[target]
+        y = validation.y @ jnp.asarray(move, validation.y.dtype)
+        if self.hold_others:
+            return validation._replace(y=y), -1.0
+        attacked = _members(tuple(self.mapping), validation.y)
+        return validation._replace(y=y, weight=validation.weight * attacked), -1.0
+
+    def check(self, validation: Samples) -> None:
+        """Raise where a class does not exist or has no rows."""
+        _check_classes([*self.mapping, *self.mapping.values()], validation)
+        for source in self.mapping:
+            _require_rows(validation.weight * _members((source,), validation.y), f"class {source}")
+
+    def swap(self, n_classes: int) -> dict[int, int]:
+        """Return the mapping both ways: sources labelled as their targets, and targets as a source of theirs."""
+        del n_classes
+        back = {target: source for source, target in reversed(list(self.mapping.items()))}
+        return {**back, **self.mapping}
+
+    def hits(self, labels, predictions) -> np.ndarray:
+        """Tell which rows of the mapped classes got the attacker's label."""
+        labels, predictions = np.asarray(labels), np.asarray(predictions)
+        attacked = np.isin(labels, list(self.mapping))
+        return predictions[attacked] == np.asarray([self.mapping[c] for c in labels[attacked].tolist()])
+
+    def describe(self) -> dict[str, Any]:
+        """Return the goal in words and settings, for results."""
+        violation = "integrity" if self.hold_others else "availability"
+        return {
+            **self._described(violation, "specific"),
+            "attack_specificity": "targeted",
+            "mapping": {str(source): target for source, target in self.mapping.items()},
+            "hold_others": self.hold_others,
+        }
+
+
+class SampleTargets(Goal):
+    """Have single validation rows taken for chosen labels.
+
+    Args:
+        targets: the wanted label of every validation row, (n,); −1 where a row does not matter.
+        outer_loss: what is averaged under the wanted labels, and minimised.
+    """
+
+    targets: Any
+    outer_loss: OuterLoss = SmoothZeroOne()
+
+    def wanted(self, validation: Samples) -> tuple[Samples, Any]:
+        """Return the chosen rows under the attacker's labels, and −1."""
+        targets = jnp.asarray(self.targets)
+        k, dtype = validation.y.shape[1], validation.y.dtype
+        y = jnp.asarray(targets[:, None] == jnp.arange(k), dtype)
+        return validation._replace(y=y, weight=jnp.where(targets >= 0, validation.weight, 0.0)), -1.0
+
+    def check(self, validation: Samples) -> None:
+        """Raise unless there is one target a row, an existing class or −1."""
+        targets = np.asarray(self.targets)
+        if targets.shape != validation.weight.shape or not np.issubdtype(targets.dtype, np.integer):
+            raise InputError(
+                f"targets must be whole numbers of shape {validation.weight.shape}, one a validation row; "
+                f"got {targets.dtype} of shape {targets.shape}."
+            )
+        _check_classes(set(targets[targets != -1].tolist()), validation)
+        _require_rows(np.where(targets >= 0, np.asarray(validation.weight), 0.0), "targets")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the goal in words and settings, for results."""
+        chosen = int((np.asarray(self.targets) >= 0).sum())
+        return {**self._described("integrity", "specific"), "attack_specificity": "targeted", "target_rows": chosen}

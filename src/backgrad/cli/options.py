@@ -1,0 +1,107 @@
+"""The options that verbs share, each declared once.
+
+`with_options` gives a command its own parameters and those of some groups; what it receives of the groups comes as
+keyword arguments.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from .choices import AdjointName, KnowledgeName, Labels, LearnerName, Objective, Start, Strategy, Task
+
+Group = dict[str, tuple[Any, Any]]
+_DATA, _VICTIM, _ATTACK, _RUN = "Data", "Victim", "Attacker", "Evaluation"
+
+
+def _option(kind: Any, text: str, panel: str, default: Any = None, *names: str) -> tuple[Any, Any]:
+    """Return an option's annotation and default."""
+    optional = kind | None if default is None else kind
+    return Annotated[optional, typer.Option(*names, help=text, rich_help_panel=panel)], default
+
+
+DATA: Group = {
+    "dataset": (
+        Annotated[str, typer.Argument(help="A data set that 'backgrad datasets' lists, or a CSV file.")],
+        inspect.Parameter.empty,
+    ),
+    "target": _option(str, "Column of a CSV file's labels or responses.", _DATA),
+    "task": _option(Task, "What that column holds (default: classification).", _DATA),
+    "download": _option(bool, "Fetch a data set that does not come with backgrad.", _DATA, False, "--download"),
+}
+VICTIM: Group = {
+    "learner": _option(LearnerName, "What is attacked (default: logistic; ridge for responses).", _VICTIM),
+    "step_size": _option(float, "Step of the victim's descent (default: by learner, see below).", _VICTIM),
+    "steps": _option(int, "Steps of the victim's descent (default: by learner, see below).", _VICTIM),
+    "momentum": _option(float, "Momentum of the descent (default: 0; 0.9 for reversible).", _VICTIM),
+    "l2": _option(float, "L2 strength (default: 0; 0.01 for implicit).", _VICTIM),
+}
+_FEASIBLE = (
+    "Where points may live: box, box:A..B (quantiles), binary, integer, image, onehot or auto; then +COLUMNS=SET, "
+    "+fixed:COLUMNS, +l2:R, +linf:R."
+)
+THREAT: Group = {
+    "goal": _option(
+        str, "error-generic, or classes and the labels they should get: 8:3 or 8:3,4:9.", _ATTACK, "error-generic"
+    ),
+    "hold_others": _option(bool, "Keep all other classes right (with 8:3 goals).", _ATTACK, False, "--hold-others"),
+    "knowledge": _option(KnowledgeName, "What the attacker knows of the victim.", _ATTACK, KnowledgeName.perfect),
+    "feasible": _option(str, _FEASIBLE, _ATTACK, "box"),
+    "labels": _option(
+        Labels, "Points' labels: flipped once, or chosen with the features (default for responses).", _ATTACK
+    ),
+    "start": _option(Start, "Rows that points start from, with flipped labels.", _ATTACK, Start.train),
+}
+SEARCH: Group = {
+    "strategy": _option(Strategy, "All points at once, one after another, or in turns.", _ATTACK, Strategy.joint),
+    "objective": _option(
+        Objective, "Outer loss to maximise on validation rows (default: zero-one; squared for responses).", _ATTACK
+    ),
+    "adjoint": _option(AdjointName, "How gradients go back through training.", _ATTACK, AdjointName.checkpointed),
+    "attack_step_size": _option(float, "The attacker's own training step (default: the victim's).", _ATTACK),
+    "attack_steps": _option(int, "The attacker's own training steps (default: the victim's).", _ATTACK),
+    "outer_step_size": _option(float, "Length of a point's step (default: 1; discrete joint: 0.2).", _ATTACK),
+    "outer_steps": _option(int, "Steps of all points (default: 150) or of each (default: 100).", _ATTACK),
+    "dropout": _option(
+        float,
+        "Share of validation features hidden from each step (default: 0.2 for logistic on binary features, else 0; "
+        "joint only).",
+        _ATTACK,
+    ),
+    "epsilon": _option(float, "Gain below which a point stops (default: 1e-5; not for joint).", _ATTACK),
+}
+SURROGATES: Group = {
+    "surrogates": _option(
+        str, "Learners in place of the victim's, a,b,… (surrogate-learner; default: all others).", _ATTACK
+    ),
+}
+RUN: Group = {
+    "train": _option(int, "Training rows.", _RUN, 100),
+    "validation": _option(int, "The attacker's rows; all others test.", _RUN, 400),
+    "splits": _option(int, "Random splits to average over.", _RUN, 10),
+    "seed": _option(int, "Fixes everything random.", _RUN, 0),
+}
+
+
+def with_options(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that puts the options of some groups before a command's own."""
+    shared = {name: entry for group in groups for name, entry in group.items()}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        first = [
+            inspect.Parameter(name, kind, annotation=annotation, default=default)
+            for name, (annotation, default) in shared.items()
+        ]
+        own = [
+            parameter.replace(kind=kind)
+            for parameter in inspect.signature(command, eval_str=True).parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        command.__signature__ = inspect.Signature([*first, *own])  # pyright: ignore[reportFunctionMemberAccess]
+        command.__annotations__ = {p.name: p.annotation for p in (*first, *own)}
+        return command
+
+    return decorate

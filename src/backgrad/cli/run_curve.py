@@ -1,0 +1,199 @@
+"""Measuring a security evaluation curve: progress, the table, the files."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import InputError
+from ..evaluation.metrics import student_interval
+from ..evaluation.security_curve import CURVES, BreakingPoint, SecurityCurve, breaking_point, budget_of, security_curve
+from ..evaluation.words import make_victims
+from ..threat.knowledge import Member
+from .output import OutputFolder, figure_writer
+from .record import describe_session, versions
+from .session import Session, check_points, open_session, parse_fractions, watch
+
+
+def run_curve(
+    given: dict[str, Any],
+    *,
+    fractions: str,
+    victim: str | None,
+    scorers: str | None,
+    limit: float | None,
+    criterion: str,
+    out: Path,
+) -> None:
+    """Check the input, measure the curve, print it, and write the files."""
+    shares = parse_fractions(fractions)
+    budgets = [budget_of(share, given["train"]) for share in shares]
+    session = open_session(given, points=max(budgets))
+    check_points(max(budgets), session.options.start, session.train, session.validation)
+    name, judged = _victim(victim, session)
+    names = [] if scorers is None else [part.strip() for part in scorers.split(",")]
+    _check_scorers(names)
+    if limit is not None and not np.isfinite(limit):
+        raise InputError(f"--limit must be a finite number; got {limit}.")
+    console = Console(stderr=True)
+    common: dict[str, Any] = {"victim": judged, "seed": session.seed}
+    with OutputFolder(out) as folder:
+        with watch(console, "curve") as progress:
+            found = security_curve(
+                session.plan,
+                session.data.table,
+                session.splits,
+                fractions=shares,
+                scorers={one: one for one in names},
+                progress=progress,
+                **common,
+            )
+        broken = None
+        if limit is not None:
+            with watch(console, "breaking point") as progress:
+                broken = breaking_point(
+                    session.plan,
+                    session.data.table,
+                    session.splits,
+                    limit=limit,
+                    at_most=max(shares),
+                    criterion=criterion,
+                    progress=progress,
+                    **common,
+                )
+        folder.prepare_json("curve.json", _record(session, name, found, broken))
+        folder.prepare("curve.csv", lambda path: _write_csv(path, found))
+        draw = figure_writer(lambda: _draw(found, limit, share=session.data.table.n_classes > 0))
+        folder.prepare("curve.png", draw)
+        folder.prepare("curve.pdf", draw)
+        folder.commit()
+    _print(Console(), session, name, found, broken, out)
+
+
+def _victim(name: str | None, session: Session) -> tuple[str, Any]:
+    """Return who is judged: what is attacked, unless somebody else is named."""
+    if name is None:
+        return str(session.options.learner), Member(session.plan.learner, session.plan.schedule)
+    found = make_victims(name, session.data.dataset)
+    if len(found) != 1:
+        raise InputError(f"--victim takes one learner or scikit-learn class; got {name!r}: see backgrad transfer.")
+    return next(iter(found.items()))
+
+
+def _check_scorers(names: list[str]) -> None:
+    from sklearn.metrics import get_scorer_names
+
+    unknown = [name for name in names if name not in get_scorer_names()]
+    if unknown:
+        raise InputError(
+            f"--scorers must be names that scikit-learn's get_scorer_names() lists, such as f1_macro; got "
+            f"{unknown[0]!r}."
+        )
+
+
+def _draw(curve: SecurityCurve, limit: float | None, *, share: bool) -> Any:
+    from ..evaluation.displays import SecurityCurveDisplay
+
+    return SecurityCurveDisplay.from_result(curve, limit=limit, percent=None if share else False).plot().figure_
+
+
+def _record(session: Session, victim: str, curve: SecurityCurve, broken: BreakingPoint | None) -> dict[str, Any]:
+    """Return the content of curve.json."""
+    scores = {
+        score: {
+            name: {
+                "mean": [_finite(v) for v in values.mean(axis=1)],
+                "interval": [_ends(student_interval(row)) for row in values],
+                "splits": [[_finite(v) for v in row] for row in values],
+            }
+            for name, values in curves.items()
+        }
+        for score, curves in curve.scores.items()
+    }
+    return {
+        **describe_session(session),
+        "victim": victim,
+        "fractions": curve.fractions.tolist(),
+        "budgets": curve.budgets.tolist(),
+        "scores": scores,
+        "health": {str(budget): verdicts for budget, verdicts in curve.health.items()},
+        "breaking_point": None if broken is None else describe_breaking_point(broken),
+        "versions": versions(),
+    }
+
+
+def describe_breaking_point(broken: BreakingPoint) -> dict[str, Any]:
+    """Return a breaking point as plain values."""
+    return {
+        "limit": broken.limit,
+        "fraction": broken.fraction,
+        "points": broken.budget,
+        "most_points": broken.most,
+        "criterion": broken.criterion,
+        "censored": broken.censored,
+        "evaluated": {str(budget): errors.tolist() for budget, errors in broken.evaluated.items()},
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _ends(interval: tuple[float, float] | None) -> list[float | None] | None:
+    return None if interval is None else [_finite(end) for end in interval]
+
+
+def _write_csv(path: Path, curve: SecurityCurve) -> None:
+    """Write one line a score, curve, fraction and split."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["score", "curve", "fraction", "points", "split", "value"])
+        for score, curves in curve.scores.items():
+            for name, values in curves.items():
+                for fraction, budget, row in zip(curve.fractions, curve.budgets, values, strict=True):
+                    for split, value in enumerate(row):
+                        writer.writerow([score, name, f"{fraction:.6g}", budget, split, repr(float(value))])
+
+
+def _print(
+    console: Console, session: Session, victim: str, curve: SecurityCurve, broken: BreakingPoint | None, out: Path
+) -> None:
+    classes = session.data.table.n_classes > 0
+    kind = "test error" if classes else "mean squared error"
+    splits = len(session.splits)
+    table = Table(title=f"{session.data.dataset.name}: {kind} of {victim}, mean of {splits}", title_justify="left")
+    for heading in ("poisoned rows", "points", "clean", "label flips", "poisoned", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for i, (fraction, budget) in enumerate(zip(curve.fractions, curve.budgets, strict=True)):
+        means = [_show(curve.scores["error"][name][i].mean(), classes) for name in CURVES]
+        ends = student_interval(curve.scores["error"]["poisoned"][i])
+        spread = "–" if ends is None else f"{_show(ends[0], classes)} to {_show(ends[1], classes)}"
+        table.add_row(f"{fraction:.1%}", str(budget), *means, spread)
+    console.print(table)
+    for budget, verdicts in curve.health.items():
+        bad = [verdict for verdict in verdicts if verdict != "worked"]
+        if bad:
+            words = ", ".join(f"{bad.count(verdict)} {verdict}" for verdict in dict.fromkeys(bad))
+            console.print(f"Attack health at {budget} points: {words} of {len(verdicts)} splits.")
+    if broken is not None:
+        console.print(_breaking_sentence(broken, classes))
+    console.print(f"Written: {out / 'curve.json'}, .csv, .png and .pdf", soft_wrap=True)
+
+
+def _show(value: float, share: bool) -> str:
+    return f"{value:.1%}" if share else f"{value:.4f}"
+
+
+def _breaking_sentence(broken: BreakingPoint, classes: bool) -> str:
+    """Say how few rows break the limit, or that none tried did."""
+    what = "mean error" if broken.criterion == "mean" else "upper end of the error's interval"
+    limit = _show(broken.limit, classes)
+    if broken.fraction is None:
+        return (
+            f"The {what} stayed within {limit} up to {broken.most} points, the most that were tried. A sharper attack "
+            "may break it."
+        )
+    return f"The {what} passes {limit} at {broken.budget} points ({broken.fraction:.1%} of the training rows)."

@@ -1,0 +1,117 @@
+"""Measuring a transfer matrix: progress, the table, the files."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ..evaluation.metrics import student_interval
+from ..evaluation.transfer import TransferMatrix, transfer_matrix
+from ..evaluation.words import make_victims
+from ..evaluation.words.victims import make_surrogates
+from .output import OutputFolder, figure_writer
+from .record import describe_session, versions
+from .session import Session, open_session, watch
+
+_OTHERS = ("RandomForest", "HistGradientBoosting", "KNeighbors")
+
+
+def run_transfer(given: dict[str, Any], *, points: int, surrogates: str | None, victims: str | None, out: Path) -> None:
+    """Check the input, measure the matrix, print it, and write the files."""
+    session = open_session(given, points=points)
+    dataset = session.data.dataset
+    crafted = make_surrogates(surrogates, dataset, victim="")
+    judged = make_victims(_default_victims(crafted, dataset.is_regression) if victims is None else victims, dataset)
+    console = Console(stderr=True)
+    with OutputFolder(out) as folder:
+        with watch(console, "transfer") as progress:
+            found = transfer_matrix(
+                session.plan,
+                session.data.table,
+                session.splits,
+                surrogates=crafted,
+                victims=judged,
+                seed=session.seed,
+                progress=progress,
+            )
+        folder.prepare_json("transfer.json", _record(session, found))
+        folder.prepare("transfer.csv", lambda path: _write_csv(path, found))
+        draw = figure_writer(lambda: _draw(found, share=session.data.table.n_classes > 0))
+        folder.prepare("transfer.png", draw)
+        folder.prepare("transfer.pdf", draw)
+        folder.commit()
+    _print(Console(), session, found, out)
+
+
+def _default_victims(surrogates: dict[str, Any], regression: bool) -> str:
+    """Return the surrogates, and estimators that have no gradient to follow."""
+    ending, machine = ("Regressor", "SVR") if regression else ("Classifier", "SVC")
+    return ",".join([*surrogates, *(f"{name}{ending}" for name in _OTHERS), machine])
+
+
+def _draw(found: TransferMatrix, *, share: bool) -> Any:
+    from ..evaluation.displays import TransferMatrixDisplay
+
+    return TransferMatrixDisplay.from_result(found, percent=None if share else False).plot().figure_
+
+
+def _record(session: Session, found: TransferMatrix) -> dict[str, Any]:
+    """Return the content of transfer.json."""
+    return {
+        **describe_session(session),
+        "surrogates": list(found.surrogates),
+        "victims": list(found.victims),
+        "mean": found.mean().tolist(),
+        "errors": found.errors.tolist(),
+        "clean": found.clean.tolist(),
+        "label_flips": found.label_flips.tolist(),
+        "health": found.health,
+        "versions": versions(),
+    }
+
+
+def _write_csv(path: Path, found: TransferMatrix) -> None:
+    """Write one line a pair of surrogate and victim, the controls as surrogates of their own."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["surrogate", "victim", "split", "error"])
+        rows = [*zip(found.surrogates, found.errors, strict=True), ("label flips", found.label_flips)]
+        for surrogate, errors in [*rows, ("clean", found.clean)]:
+            for victim, values in zip(found.victims, errors, strict=True):
+                for split, value in enumerate(values):
+                    writer.writerow([surrogate, victim, split, repr(float(value))])
+
+
+def _print(console: Console, session: Session, found: TransferMatrix, out: Path) -> None:
+    classes = session.data.table.n_classes > 0
+    kind = "test errors" if classes else "mean squared errors"
+    budget, splits = session.plan.threat.budget, len(session.splits)
+    title = f"{session.data.dataset.name}: {kind} with {budget} points, mean of {splits}"
+    # Victims go down the page: their names are long, and there may be many.
+    table = Table(title=title, title_justify="left")
+    table.add_column("victim", no_wrap=True)
+    for heading in ("clean", "label flips", *(f"from {name}" for name in found.surrogates)):
+        table.add_column(heading, justify="right")
+    for j, victim in enumerate(found.victims):
+        means = [found.clean[j].mean(), found.label_flips[j].mean(), *found.mean()[:, j]]
+        table.add_row(victim, *(f"{mean:.1%}" if classes else f"{mean:.4f}" for mean in means))
+    console.print(table)
+    halves = [_half(row) for row in found.errors.reshape(-1, splits)]
+    if splits >= 3:
+        widest = f"{100 * max(halves):.1f} points" if classes else f"{max(halves):.4f}"
+        console.print(f"95 % intervals of poisoned errors are ± {widest} at most; transfer.csv has every split.")
+    for name, verdicts in found.health.items():
+        bad = [verdict for verdict in verdicts if verdict != "worked"]
+        if bad:
+            words = ", ".join(f"{bad.count(verdict)} {verdict}" for verdict in dict.fromkeys(bad))
+            console.print(f"Attack health against {name}: {words} of {len(verdicts)} splits.")
+    console.print(f"Written: {out / 'transfer.json'}, .csv, .png and .pdf", soft_wrap=True)
+
+
+def _half(values: np.ndarray) -> float:
+    """Return half the width of the 95 % interval over splits; 0 where there is none."""
+    ends = student_interval(values)
+    return 0.0 if ends is None else (ends[1] - ends[0]) / 2

@@ -1,0 +1,123 @@
+"""What is evaluated: who is attacked and how, on which rows."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ..adjoints.base import Adjoint
+from ..attacks.base import Attack
+from ..errors import InputError
+from ..schedules import Schedule
+from ..threat.model import ThreatModel
+from ..types import Samples, samples
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Indices of one split's rows in the data set, (n,) each; the roles are disjoint.
+
+    Args:
+        train: the victim's training rows.
+        validation: the attacker's validation rows.
+        test: for the report alone.
+        surrogate: the attacker's own training rows, where they do not know the victim's.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    surrogate: np.ndarray | None = None
+
+    def with_surrogate(self) -> "Rows":
+        """Return the split with as many surrogate rows as training rows, taken from the test rows.
+
+        Raises:
+            InputError: too few test rows.
+        """
+        n = self.train.size
+        if self.test.size <= n:
+            raise InputError(
+                f"surrogate data need {n} rows besides training, validation and at least one test row, but "
+                f"{self.test.size} are left: use fewer training or validation rows."
+            )
+        return dataclasses.replace(self, surrogate=self.test[:n], test=self.test[n:])
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The whole data set.
+
+    Args:
+        x: features, (n, d).
+        y: labels 0..k−1, (n,), or the responses of a regression, (n,) or (n, k).
+        n_classes: k; 0 for a regression.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    n_classes: int
+
+    def samples(self, rows: np.ndarray) -> Samples:
+        """Return rows as `train` takes them."""
+        return as_samples(self.x[rows], self.y[rows], self.n_classes)
+
+
+def as_samples(x, y, n_classes: int) -> Samples:
+    """Return features and labels (or, for no classes, responses) as `train` takes them."""
+    if n_classes:
+        return samples(x, y, n_classes)
+    block = samples(x, np.zeros(len(x), int), 1)
+    responses = np.asarray(y, block.x.dtype).reshape(len(x), -1)
+    return block._replace(y=jax.numpy.asarray(responses))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Who is attacked, how, and with what rows.
+
+    Args:
+        learner: the victim's learner.
+        schedule: how the victim is trained.
+        attack: how points are crafted.
+        threat: budget, goal, knowledge, feasible set and labels.
+        attack_schedule: how the attacker trains its copy of the victim; as the victim where omitted.
+        adjoint: how hypergradients are computed; exact for the schedule where omitted.
+        start: the rows that points start from, `"train"` or `"validation"`.
+        project_start: whether starting rows outside the feasible set are projected onto it, instead of refused: for
+            sets that leave out part of the data on purpose, such as boxes between quantiles.
+    """
+
+    learner: Any
+    schedule: Schedule
+    attack: Attack
+    threat: ThreatModel
+    attack_schedule: Schedule | None = None
+    adjoint: Adjoint | None = None
+    start: str = "train"
+    project_start: bool = False
+
+    def __post_init__(self):
+        """Check the start."""
+        if self.start not in ("train", "validation"):
+            raise InputError(f"start must be 'train' or 'validation'; got {self.start!r}.")
+
+    def with_budget(self, budget: int) -> "Plan":
+        """Return the same plan with another number of points."""
+        return dataclasses.replace(self, threat=dataclasses.replace(self.threat, budget=budget))
+
+    def inner(self, key: PRNGKeyArray) -> Schedule:
+        """Return the attacker's schedule with a key of its initial parameters."""
+        return dataclasses.replace(self.attack_schedule or self.schedule, key=key)
+
+
+def split_key(seed: tuple[int, int]) -> PRNGKeyArray:
+    """Return the key of the initial parameters of a split's victim, which an attacker of perfect knowledge shares."""
+    return jax.random.fold_in(jax.random.key(seed[0]), seed[1])
+
+
+def attack_seed(seed: tuple[int, int]) -> int:
+    """Return one number that depends on both parts of a seed."""
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])

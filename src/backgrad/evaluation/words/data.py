@@ -1,0 +1,89 @@
+"""Data sets by name, or a table of the user's own."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ...datasets import Dataset, list_datasets, load, load_table, split_rows
+from ...errors import InputError
+from ..plan import Rows, Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A data set as it is evaluated.
+
+    Args:
+        dataset: the rows, with names and provenance.
+        table: its features, and its labels or its responses; the latter scaled to [0, 1] by their range over all
+            rows, so that step sizes do not hang on their unit.
+    """
+
+    dataset: Dataset
+    table: Table
+
+    @property
+    def is_image(self) -> bool:
+        """Whether rows are square grey images."""
+        return self.dataset.feature_names[0].startswith("pixel")
+
+    def splits(self, *, train: int, validation: int, seed: int, count: int, surrogate: bool = False) -> list[Rows]:
+        """Return the rows of every split.
+
+        Args:
+            train: training rows.
+            validation: the attacker's validation rows.
+            seed: of the run.
+            count: K, the number of splits.
+            surrogate: whether to set as many rows as for training aside for an attacker who does not know those.
+
+        Raises:
+            InputError: a number that is not positive, or too few rows.
+        """
+        if count < 1:
+            raise InputError(f"--splits must be 1 or more; got {count}.")
+        labels = None if self.dataset.is_regression else self.dataset.y
+        size = self.dataset.n_samples
+        found = (
+            split_rows(size, train=train, validation=validation, seed=seed, split=k, labels=labels)
+            for k in range(count)
+        )
+        rows = [Rows(r.train, r.validation, r.test) for r in found]
+        return [r.with_surrogate() for r in rows] if surrogate else rows
+
+
+def open_data(name: str, *, target: str | None = None, task: str | None = None, download: bool = False) -> Data:
+    """Load a data set by its name, or a CSV file by its path.
+
+    Args:
+        name: one that `backgrad datasets` lists, or the path of a CSV file.
+        target: the column of a CSV file that holds labels or responses.
+        task: `"classification"` or `"regression"`, for a CSV file.
+        download: whether a data set that does not come with the installation may be fetched.
+
+    Raises:
+        InputError: no such data set or file, or a target that is missing or out of place.
+    """
+    known = {info.name for info in list_datasets()}
+    if name not in known and _is_path(name):
+        if target is None:
+            raise InputError(f"{name} is a table: name the column of its labels or responses with --target.")
+        return _as_data(load_table(name, target=target, task=task or "classification"))  # pyright: ignore[reportArgumentType]
+    if target is not None or task is not None:
+        option = "--target" if target is not None else "--task"
+        raise InputError(f"{option} belongs to a CSV file; the data set {name!r} brings its own.")
+    return _as_data(load(name, download=download))
+
+
+def _is_path(name: str) -> bool:
+    return os.sep in name or name.endswith((".csv", ".csv.gz", ".tsv")) or Path(name).is_file()
+
+
+def _as_data(dataset: Dataset) -> Data:
+    if not dataset.is_regression:
+        return Data(dataset, Table(dataset.x, dataset.y, dataset.n_classes))
+    low, high = float(dataset.y.min()), float(dataset.y.max())
+    responses = (dataset.y - low) / (high - low) if high > low else np.zeros_like(dataset.y)
+    return Data(dataset, Table(dataset.x, responses, 0))

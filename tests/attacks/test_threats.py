@@ -1,0 +1,177 @@
+"""Attacks under every goal, knowledge and rule of labels: what is optimised is what the threat model says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import backgrad as bg
+from backgrad.attacks.health import gradient_error
+from backgrad.attacks.objective import OuterObjective, evaluate, group_members
+from backgrad.errors import InputError
+
+RNG = np.random.default_rng(5)
+N, D, K, P = 36, 4, 3, 6
+LABELS = np.arange(N) % K
+CENTRES = np.array([[0.2, 0.2, 0.5, 0.5], [0.8, 0.2, 0.5, 0.5], [0.5, 0.8, 0.5, 0.5]])
+X = np.clip(CENTRES[LABELS] + 0.12 * RNG.normal(size=(N, D)), 0, 1)
+TRAIN, VALIDATION = (bg.samples(X[rows], LABELS[rows], K) for rows in (np.arange(0, 18), np.arange(18, 36)))
+LEARNER, SCHEDULE = bg.SoftmaxRegression(D, n_classes=K), bg.Descent(60, 0.5)
+
+
+def craft(goal=None, *, attack=None, budget=P, **threat):
+    goal = bg.ErrorGeneric() if goal is None else goal
+    model = bg.ThreatModel(budget, goal=goal, **threat)
+    attack = bg.JointAttack(25, step_size=0.5) if attack is None else attack
+    return attack.craft(LEARNER, TRAIN, VALIDATION, schedule=SCHEDULE, threat=model, seed=0)
+
+
+def value(goal, result, learner=LEARNER, schedule=SCHEDULE):
+    """Return a goal's value by training from scratch."""
+    block = bg.samples(result.points, result.labels, K)
+    params = bg.train(learner, (TRAIN, block), schedule=schedule).params
+    return float(goal.value(learner, params, VALIDATION))
+
+
+TARGETS = np.full(18, -1)
+TARGETS[:4] = (np.asarray(LABELS[18:22]) + 1) % K
+GOALS = {
+    "generic": bg.ErrorGeneric(),
+    "targeted": bg.ErrorGeneric(classes=(1,)),
+    "specific": bg.ErrorSpecific({1: 2}),
+    "several": bg.ErrorSpecific({1: 2, 0: 1}, hold_others=True),
+    "samples": bg.SampleTargets(jnp.asarray(TARGETS), bg.LogLoss()),
+    "squared": bg.ErrorGeneric(bg.SquaredLoss()),
+}
+
+
+@pytest.mark.parametrize("goal", GOALS.values(), ids=GOALS.keys())
+def test_every_goal_is_raised_on_gradients_that_check_out(goal):
+    result = craft(goal)
+    assert result.health.verdict == "worked", result.health.sentence
+    assert value(goal, result) == pytest.approx(result.health.objective_best, rel=1e-9)
+    assert result.health.gradient_error_last < 1e-5
+
+
+def test_an_error_specific_attack_starts_from_the_classes_involved_with_swapped_labels():
+    result = craft(GOALS["specific"])
+    same = (result.start[:, None] == np.asarray(TRAIN.x)[None]).all(2)
+    true = LABELS[:18][same.argmax(1)]
+    assert set(true) == {1, 2}
+    np.testing.assert_array_equal(result.labels, np.where(true == 1, 2, 1))
+
+
+def test_holding_others_counts_their_rows_and_not_holding_them_does_not():
+    free, held = bg.ErrorSpecific({1: 2}), bg.ErrorSpecific({1: 2}, hold_others=True)
+    attacked = LABELS[18:] == 1
+    rows, sign = free.wanted(VALIDATION)
+    assert sign == -1
+    np.testing.assert_array_equal(np.asarray(rows.weight) > 0, attacked)
+    rows, _ = held.wanted(VALIDATION)
+    assert (np.asarray(rows.weight) == 1).all()
+    np.testing.assert_array_equal(np.argmax(rows.y, 1), np.where(attacked, 2, LABELS[18:]))
+
+
+def test_hits_are_attacked_rows_that_got_the_attacker_s_label():
+    goal = bg.ErrorSpecific({1: 2, 0: 1})
+    np.testing.assert_array_equal(goal.hits([0, 1, 2, 1, 0], [1, 2, 2, 1, 0]), [True, True, False, False])
+    assert bg.ErrorGeneric().hits([0], [1]) is None
+
+
+@pytest.mark.parametrize(
+    ("goal", "sentence"),
+    [
+        (lambda: bg.ErrorSpecific({}), "at least one class"),
+        (lambda: bg.ErrorSpecific({1: 1}), "to itself"),
+        (lambda: craft(bg.ErrorSpecific({1: 7})), r"classes \[7\]"),
+        (lambda: craft(bg.ErrorGeneric(classes=(5,))), r"classes \[5\]"),
+        (lambda: craft(bg.SampleTargets(jnp.asarray([1, 2]))), "one a validation row"),
+        (lambda: craft(bg.SampleTargets(jnp.full(18, -1))), "no validation row is attacked"),
+    ],
+)
+def test_goals_that_make_no_sense_are_refused_in_a_sentence(goal, sentence):
+    with pytest.raises(InputError, match=sentence):
+        goal()
+
+
+ENSEMBLE = tuple(
+    bg.Member(bg.SoftmaxRegression(D, l2, n_classes=K), bg.Descent(steps, step_size))
+    for l2, steps, step_size in ((0.0, 60, 0.5), (0.1, 60, 0.5), (0.0, 60, 0.1), (0.0, 20, 0.1))
+)
+
+
+def test_members_that_differ_in_numbers_share_a_shape():
+    groups, sizes = group_members(ENSEMBLE, jnp.float64)
+    assert sorted(sizes) == [1, 3]
+    assert len(groups) == 2
+
+
+@pytest.mark.parametrize("caution", [0.0, 0.4])
+def test_an_ensemble_s_objective_is_the_mean_and_its_soft_minimum(caution):
+    result = craft(knowledge=bg.Surrogates(ENSEMBLE, caution=caution))
+    values = np.array([value(bg.ErrorGeneric(), result, *member) for member in ENSEMBLE])
+    least = -0.05 * np.log(np.mean(np.exp(-values / 0.05)))
+    expected = (1 - caution) * values.mean() + caution * least
+    assert result.health.objective_best == pytest.approx(expected, rel=1e-9)
+    assert result.health.gradient_error_last < 1e-5
+    assert result.health.verdict == "worked"
+
+
+def test_an_ensemble_of_the_victim_alone_is_perfect_knowledge():
+    alone = craft(knowledge=bg.Surrogates((bg.Member(LEARNER, SCHEDULE),)))
+    np.testing.assert_array_equal(alone.points, craft().points)
+
+
+def test_chosen_labels_are_classes_and_do_no_worse_than_kept_ones():
+    chosen = craft(labels=bg.ChosenLabels(), attack=bg.JointAttack(40, step_size=0.5))
+    assert chosen.labels.shape == (P,)
+    assert chosen.points.shape == (P, D)
+    assert (chosen.labels != chosen.start_labels).any()
+    assert value(bg.ErrorGeneric(), chosen) == pytest.approx(chosen.health.objective_best, rel=1e-9)
+    assert chosen.health.verdict == "worked"
+
+
+@pytest.mark.parametrize("attack", [bg.JointAttack(15), bg.GreedyAttack(5, step_size=0.3)], ids=["joint", "greedy"])
+def test_assigned_labels_follow_from_the_features_at_every_step(attack):
+    def by_first_feature(x):
+        return (x[:, 0] > 0.5).astype(int)
+
+    result = craft(labels=bg.AssignedLabels(by_first_feature), attack=attack)
+    np.testing.assert_array_equal(result.labels, by_first_feature(result.points))
+    np.testing.assert_array_equal(result.start_labels, by_first_feature(result.start))
+    assert value(bg.ErrorGeneric(), result) == pytest.approx(result.health.objective_best, rel=1e-9)
+
+
+def test_a_mixed_set_is_climbed_column_by_column():
+    feasible = bg.Columns([((0, 1, 2), bg.Box()), ((3,), bg.Binary())])
+    start = np.column_stack([X[:P, :3], np.arange(P) % 2]), (LABELS[:P] + 1) % K
+    threat = bg.ThreatModel(P, feasible=feasible)
+    attack = bg.JointAttack(25, step_size=0.5)
+    result = attack.craft(LEARNER, TRAIN, VALIDATION, schedule=SCHEDULE, threat=threat, seed=0, start=start)
+    assert feasible.contains(jnp.asarray(result.points)).all()
+    assert result.health.verdict == "worked"
+    assert (result.points[:, :3] != result.start[:, :3]).any()
+
+
+def test_a_regression_is_poisoned_in_features_and_responses():
+    y = (X @ np.array([1.0, -1.0, 0.5, 0.0]))[:, None]
+    rows = [bg.Samples(jnp.asarray(X[i]), jnp.asarray(y[i]), jnp.ones(18)) for i in (slice(0, 18), slice(18, 36))]
+    threat = bg.ThreatModel(
+        P, goal=bg.ErrorGeneric(bg.SquaredLoss()), labels=bg.ChosenResponses(float(y.min()), float(y.max()))
+    )
+    attack = bg.JointAttack(25, step_size=0.5)
+    result = attack.craft(bg.Ridge(D, 0.01), *rows, schedule=SCHEDULE, threat=threat, seed=0)
+    assert result.labels.shape == (P, 1)
+    assert (result.labels >= y.min()).all()
+    assert (result.labels <= y.max()).all()
+    assert result.health.verdict == "worked"
+
+
+def test_the_gradient_of_labels_is_checked_too():
+    z = jnp.concatenate([jnp.asarray(X[:P]), jnp.full((P, K), 1 / 3)], axis=1)
+    groups, sizes = group_members((bg.Member(LEARNER, SCHEDULE),), jnp.float64)
+    objective = OuterObjective(
+        groups, sizes, (bg.Checkpointed(),), bg.ErrorGeneric(), TRAIN, VALIDATION, z[:, D:], bg.ChosenLabels()
+    )
+    assert np.isfinite(float(evaluate(objective, z)))
+    assert gradient_error(objective, z, key=jax.random.key(0)) < 1e-6

@@ -1,0 +1,260 @@
+"""`backgrad study`: what it writes and prints, and how it ends."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+import backgrad.cli.study as verb
+from backgrad.errors import DivergenceError
+from backgrad.studies.config import read_study
+from backgrad.studies.store import Store
+from tests.cli.support import run
+
+TEXT = """
+name: tiny
+datasets: blobs2
+learners: logistic
+strategies: [joint, greedy]
+points: 4
+train: 20
+validation: 40
+splits: {splits}
+steps: 30
+outer_steps: 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TEXT.format(splits=3))
+    return path
+
+
+def record(folder):
+    return json.loads((folder / "study.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Run the study once, in this process; return its file and folder, and what it printed."""
+    import contextlib
+    import io
+
+    from backgrad.cli import main
+
+    folder, out, err = tmp_path_factory.mktemp("study"), io.StringIO(), io.StringIO()
+    (folder / "tiny.yaml").write_text(TEXT.format(splits=3))
+    arguments = ["study", str(folder / "tiny.yaml"), "--out", str(folder / "out"), "--workers", "1"]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0, err.getvalue()
+    return folder, out.getvalue(), err.getvalue()
+
+
+def test_it_writes_a_record_and_one_file_a_run(finished):
+    folder, out, err = finished
+    assert {file.name for file in (folder / "out").iterdir()} == {"study.json", "runs"}
+    found = record(folder / "out")
+    identities = [run["identity"] for one in found["combinations"] for run in one["runs"]]
+    assert {file.name for file in (folder / "out" / "runs").iterdir()} == {f"{name}.npz" for name in identities}
+    assert len(identities) == 6
+    assert [one["varying"] for one in found["combinations"]] == [
+        {"options.strategy": "joint"},
+        {"options.strategy": "greedy"},
+    ]
+    for one in found["combinations"]:
+        for name in ("clean_error", "label_flip_error", "poisoned_error"):
+            values = [run["values"]["errors"][name] for run in one["runs"]]
+            assert one["mean"][name] == pytest.approx(sum(values) / 3)
+            assert one["interval"][name][0] <= one["mean"][name] <= one["interval"][name][1]
+    assert found["study"]["strategies"] == ["joint", "greedy"]
+    assert "tiny: test error, mean of 3 splits" in out
+    for row in ("joint", "greedy"):
+        assert re.search(rf"{row}\s+│\s+[\d.]+% ± [\d.]+%\s+│.*3 of 3|{row}\s+│.*\d of 3", out)
+    assert err.splitlines()[0] == "0 of 6 runs done"
+    assert re.fullmatch(r"6 of 6 runs done, about 0 s left", err.splitlines()[-1])
+
+
+def test_a_second_time_nothing_is_redone_and_the_record_is_the_same(finished, capsys):
+    folder = finished[0]
+    before = (folder / "out" / "study.json").read_bytes()
+    times = {file.name: file.stat().st_mtime_ns for file in (folder / "out" / "runs").iterdir()}
+    code, out, _ = run(capsys, "study", folder / "tiny.yaml", "--out", folder / "out", "--workers", "1")
+    assert code == 0
+    assert "Runs: 0 done now, 6 by earlier or other processes." in out
+    assert (folder / "out" / "study.json").read_bytes() == before
+    assert {file.name: file.stat().st_mtime_ns for file in (folder / "out" / "runs").iterdir()} == times
+
+
+def test_an_interruption_names_the_command_that_continues(capsys, file, tmp_path, monkeypatch):
+    import backgrad.evaluation.poisoning as evaluation
+
+    evaluate, calls = evaluation.evaluate_split, []
+
+    def interrupted(*arguments, **settings):
+        calls.append(0)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **settings)
+
+    out = tmp_path / "a folder"
+    monkeypatch.setattr(evaluation, "evaluate_split", interrupted)
+    code, printed, err = run(capsys, "study", file, "--out", out, "--workers", "1")
+    assert (code, printed) == (130, "")
+    last = err.splitlines()[-1]
+    assert last == (
+        f"backgrad: interrupted; 2 of 6 runs are done and kept. Continue with: "
+        f"backgrad study {file} --out '{out}' --workers 1"
+    )
+    assert "nothing was written" not in err
+    assert {path.suffix for path in (out / "runs").iterdir()} == {".npz"}
+    assert not (out / "study.json").exists()
+    code, printed, _ = run(capsys, "study", file, "--out", out, "--workers", "1")
+    assert code == 0
+    assert "Runs: 4 done now, 2 by earlier" in printed
+
+
+@pytest.mark.parametrize("error", [DivergenceError("it blew up: lower the step."), ZeroDivisionError("a bug")])
+def test_failed_runs_are_told_and_the_others_kept(error, capsys, file, tmp_path, monkeypatch):
+    import backgrad.evaluation.poisoning as evaluation
+
+    evaluate, calls = evaluation.evaluate_split, []
+    logs, out = tmp_path / "logs", tmp_path / "out"
+    logs.mkdir()
+
+    def failing(*arguments, **settings):
+        calls.append(0)
+        if len(calls) % 2:
+            raise error
+        return evaluate(*arguments, **settings)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(logs))
+    monkeypatch.setattr(evaluation, "evaluate_split", failing)
+    code, printed, err = run(capsys, "study", file, "--out", out, "--workers", "1")
+    ours = isinstance(error, DivergenceError)
+    assert code == (2 if ours else 4)
+    assert "greedy" in printed
+    assert f"3 runs failed: (1) {'' if ours else 'ZeroDivisionError: '}{error}" in err
+    assert f"to try again: backgrad study {file}" in err
+    first = record(out)["combinations"][0]
+    assert all(str(error) in run["error"] for run in first["runs"])
+    assert len(list((out / "runs").iterdir())) == 3
+    written = list(logs.iterdir())
+    assert len(written) == (0 if ours else 1)
+    if written:
+        assert "ZeroDivisionError: a bug" in written[0].read_text()
+        assert str(written[0]) in err
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("name: x\nlearnes: mlp\n", [], "has 2 problems: (1) datasets is missing; (2) learnes is no key"),
+        (TEXT.format(splits=3).replace("blobs2", "spambse"), [], "did you mean 'spambase'"),
+        (TEXT.format(splits=3).replace("points: 4", "points: 21"), [], "at most the 20 train rows"),
+        (TEXT.format(splits=3), ["--workers", "0"], "workers must be a positive whole number"),
+        (TEXT.format(splits=3), ["--scheduler", "host"], "must be dask://HOST:PORT"),
+        (TEXT.format(splits=3), ["--scheduler", "dask://host:1", "--workers", "2"], "brings its own workers"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing_behind(text, options, message, capsys, tmp_path):
+    (tmp_path / "bad.yaml").write_text(text)
+    code, out, err = run(capsys, "study", tmp_path / "bad.yaml", "--out", tmp_path / "out", *options)
+    assert (code, out) == (2, "")
+    assert err.startswith("backgrad: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_first(capsys, file, tmp_path):
+    (tmp_path / "out").write_text("")
+    code, _, err = run(capsys, "study", file, "--out", tmp_path / "out", "--workers", "1")
+    assert code == 2
+    assert "must be one that can be written" in err
+
+
+def test_the_default_folder_has_the_study_s_name(capsys, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.yaml").write_text(TEXT.format(splits=1).replace("[joint, greedy]", "joint"))
+    code, out, _ = run(capsys, "study", "one.yaml", "--workers", "1")
+    assert code == 0
+    assert "Written: backgrad-study/tiny/study.json and backgrad-study/tiny/runs" in out
+    assert "tiny: test error, mean of 1 split ±" in out
+
+
+def test_results_of_other_settings_are_left_alone_and_named(capsys, finished, tmp_path):
+    folder = finished[0]
+    (tmp_path / "other.yaml").write_text(TEXT.format(splits=1).replace("points: 4", "points: 4\nseed: 1"))
+    code, out, _ = run(capsys, "study", tmp_path / "other.yaml", "--out", folder / "out", "--workers", "1")
+    assert code == 0
+    assert "6 further results in the folder are of other settings or another version: not used." in out
+
+
+def test_times_are_written_as_people_say_them():
+    assert [verb._duration(s) for s in (0.0, 59.6, 89.0, 91.0, 3000.0, 5400.0, 7380.0)] == [
+        *("0 s", "60 s", "89 s", "2 min", "50 min", "1 h 30 min", "2 h 03 min"),
+    ]
+
+
+def start(file, out, workers):
+    code = "from backgrad.cli import main; main()"
+    words = [sys.executable, "-c", code, "study", str(file), "--out", str(out), "--workers", str(workers)]
+    pipe = subprocess.PIPE
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, cwd=root, start_new_session=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ten_kills_of_real_attacks_change_no_bit(workers, tmp_path):
+    """Kill -9 at spread moments: the record and all digests are those of an undisturbed study; nothing is redone."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TEXT.format(splits=60))
+    seen = {}
+    for number in range(10):
+        process = start(file, tmp_path / "killed", workers)
+        time.sleep(4.0 + 1.3 * number)
+        process.kill()
+        process.communicate()
+        runs = tmp_path / "killed" / "runs"
+        found = {f.name: f.stat().st_mtime_ns for f in runs.glob("*.npz")} if runs.exists() else {}
+        assert seen.items() <= found.items()
+        seen = found
+    assert seen
+    for name in ("killed", "whole"):
+        process = start(file, tmp_path / name, workers if name == "killed" else 1)
+        _, err = process.communicate(timeout=900)
+        assert process.returncode == 0, err
+    final = {f.name: f.stat().st_mtime_ns for f in (tmp_path / "killed" / "runs").iterdir()}
+    assert seen.items() <= final.items()
+    plan = read_study(file)
+    one, other = (Store(tmp_path / name / "runs") for name in ("killed", "whole"))
+    assert [one.read(r).digest for r in plan.runs] == [other.read(r).digest for r in plan.runs]
+    assert (tmp_path / "killed" / "study.json").read_bytes() == (tmp_path / "whole" / "study.json").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_ctrl_c_in_a_real_attack_names_the_command(tmp_path):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TEXT.format(splits=200))
+    process = start(file, tmp_path / "out", 1)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "out" / "runs").glob("*.npz"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert re.search(r"interrupted; \d+ of 400 runs are done and kept\. Continue with: backgrad study ", err)
+    assert "Traceback" not in err
+    assert {path.suffix for path in (tmp_path / "out" / "runs").iterdir()} == {".npz"}

@@ -1,0 +1,145 @@
+"""Curves, breaking points and transfer matrices, against errors computed by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+import backgrad as bg
+from backgrad.errors import InputError
+from backgrad.evaluation.metrics import balanced_error, class_errors, confusion, squared_error
+from backgrad.evaluation.plan import Plan, Rows, Table
+from backgrad.evaluation.poisoning import craft_on_split
+from backgrad.evaluation.security_curve import breaking_point, budget_of, security_curve
+from backgrad.evaluation.transfer import transfer_matrix
+
+DATA = bg.load("blobs2")
+TABLE = Table(DATA.x, DATA.y, 2)
+N = 20
+PLAN = Plan(
+    bg.LogisticRegression(2),
+    bg.Descent(40, 0.5),
+    bg.JointAttack(5, step_size=0.5),
+    bg.ThreatModel(4, goal=bg.ErrorGeneric()),
+)
+VICTIM = LogisticRegression()
+
+
+def splits(count):
+    found = [bg.split_rows(DATA.n_samples, train=N, validation=40, seed=0, split=k) for k in range(count)]
+    return [Rows(r.train, r.validation, r.test) for r in found]
+
+
+def test_a_fraction_is_of_all_training_rows_and_p_the_nearest_whole_number():
+    assert [budget_of(f, 100) for f in (0.0, 0.01, 0.15, 0.5)] == [0, 1, 18, 100]
+    with pytest.raises(InputError, match=r"must lie in \[0, 1\); got 1"):
+        budget_of(1.0, 100)
+
+
+def test_a_curve_holds_clean_flips_and_points_at_every_budget():
+    shares = []
+    curve = security_curve(
+        PLAN,
+        TABLE,
+        splits(2),
+        victim=VICTIM,
+        fractions=(0.2, 0.0),
+        scorers={"accuracy": "accuracy"},
+        seed=0,
+        progress=shares.append,
+    )
+    assert curve.budgets.tolist() == [0, 5]
+    np.testing.assert_allclose(curve.fractions, [0, 0.2])
+    error, accuracy = curve.scores["error"], curve.scores["accuracy"]
+    for name in ("clean", "label flips", "poisoned"):
+        assert error[name].shape == (2, 2)
+        np.testing.assert_allclose(accuracy[name], 1 - error[name], atol=1e-12)
+    np.testing.assert_array_equal(error["clean"][0], error["clean"][1])
+    np.testing.assert_array_equal(error["poisoned"][0], error["clean"][0])
+    rows = splits(1)[0]
+    attack = craft_on_split(PLAN.with_budget(5), TABLE, rows, seed=(0, 0))
+    model = LogisticRegression().fit(
+        np.concatenate([DATA.x[rows.train], attack.points]), np.concatenate([DATA.y[rows.train], attack.labels])
+    )
+    wrong = model.predict(DATA.x[rows.test]) != DATA.y[rows.test]
+    assert error["poisoned"][1, 0] == wrong.mean()
+    of_classes = [curve.scores[f"error of class {c}"]["poisoned"][1, 0] for c in (0, 1)]
+    assert curve.scores["balanced error"]["poisoned"][1, 0] == pytest.approx(np.mean(of_classes))
+    assert set(curve.health) == {5}
+    assert curve.mean().shape == (2,)
+    assert curve.interval() == [None, None]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_a_breaking_point_is_where_bisection_first_finds_the_limit_passed():
+    found = breaking_point(PLAN, TABLE, splits(2), victim=VICTIM, limit=0.15, at_most=0.3, seed=0)
+    means = {budget: errors.mean() for budget, errors in found.evaluated.items()}
+    assert not found.censored
+    assert means[found.budget] > 0.15
+    below = [budget for budget in means if budget < found.budget]
+    assert found.budget - 1 in below  # its neighbour was looked at, and held
+    assert all(means[budget] <= 0.15 for budget in below)
+    assert found.fraction == found.budget / (N + found.budget)
+
+
+def test_a_limit_that_holds_is_a_result_too():
+    found = breaking_point(PLAN, TABLE, splits(1), victim=VICTIM, limit=0.99, at_most=0.1, seed=0)
+    assert found.censored
+    assert found.fraction is None
+    assert set(found.evaluated) == {0, 2}
+
+
+def test_a_clean_model_past_the_limit_breaks_at_nothing():
+    assert breaking_point(PLAN, TABLE, splits(1), victim=VICTIM, limit=-1.0, seed=0).budget == 0
+
+
+@pytest.mark.parametrize(("criterion", "sentence"), [("median", "'mean' or 'upper'"), ("upper", "3 splits at least")])
+def test_criteria_that_cannot_be_are_refused(criterion, sentence):
+    with pytest.raises(InputError, match=sentence):
+        breaking_point(PLAN, TABLE, splits(2), victim=VICTIM, limit=0.2, criterion=criterion, seed=0)
+
+
+def test_a_transfer_matrix_trains_every_victim_on_every_surrogate_s_points():
+    surrogates = {
+        "logistic": bg.Member(bg.LogisticRegression(2), bg.Descent(40, 0.5)),
+        "adaline": bg.Member(bg.Adaline(2), bg.Descent(40, 0.1)),
+    }
+    victims = {"lr": LogisticRegression(), "knn": KNeighborsClassifier(3)}
+    found = transfer_matrix(PLAN, TABLE, splits(2), surrogates=surrogates, victims=victims, seed=0)
+    assert found.errors.shape == (2, 2, 2)
+    assert found.clean.shape == found.label_flips.shape == (2, 2)
+    own = craft_on_split(PLAN, TABLE, splits(1)[0], seed=(0, 0))
+    rows = splits(1)[0]
+    model = KNeighborsClassifier(3).fit(
+        np.concatenate([DATA.x[rows.train], own.points]), np.concatenate([DATA.y[rows.train], own.labels])
+    )
+    assert found.errors[0, 1, 0] == np.mean(model.predict(DATA.x[rows.test]) != DATA.y[rows.test])
+    assert (found.errors[0] != found.errors[1]).any()
+    with pytest.raises(InputError, match="needs surrogates, victims and splits; got 2, 0 and 2"):
+        transfer_matrix(PLAN, TABLE, splits(2), surrogates=surrogates, victims={}, seed=0)
+
+
+def test_an_attacker_with_surrogate_data_never_sees_the_training_rows():
+    rows = splits(1)[0].with_surrogate()
+    threat = dataclasses.replace(PLAN.threat, knowledge=bg.SurrogateData())
+    plan = dataclasses.replace(PLAN, threat=threat)
+    assert rows.surrogate is not None
+    assert not set(rows.surrogate) & {*rows.train, *rows.validation, *rows.test}
+    attack = craft_on_split(plan, TABLE, rows, seed=(0, 0))
+    blind = TABLE.x.copy()
+    blind[rows.train] = 0.5
+    again = craft_on_split(plan, Table(blind, TABLE.y, 2), rows, seed=(0, 0))
+    np.testing.assert_array_equal(attack.points, again.points)
+    with pytest.raises(InputError, match=r"Rows.with_surrogate"):
+        craft_on_split(plan, TABLE, splits(1)[0], seed=(0, 0))
+
+
+def test_errors_by_class_count_each_class_alike():
+    labels, predictions = np.array([0, 0, 0, 1, 2]), np.array([0, 1, 1, 1, 0])
+    np.testing.assert_allclose(class_errors(predictions, labels, 4), [2 / 3, 0, 1, np.nan])
+    assert balanced_error(predictions, labels, 4) == pytest.approx(5 / 9)
+    np.testing.assert_allclose(confusion(predictions, labels, 3), [[1 / 3, 2 / 3, 0], [0, 1, 0], [1, 0, 0]])
+    assert squared_error(np.array([1.0, 2.0]), np.array([[0.0], [4.0]])) == 2.5

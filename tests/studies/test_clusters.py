@@ -1,0 +1,94 @@
+"""A real Dask cluster of two worker processes, on loopback."""
+
+import importlib.util
+import warnings
+
+import pytest
+
+from backgrad.errors import InputError
+from backgrad.studies.runner import run_study
+from backgrad.studies.store import Store
+from tests.studies.cheap import TASKS, study
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        ) as found,
+    ):
+        yield found
+
+
+def scheduler(cluster):
+    return cluster.scheduler_address.replace("tcp://", "dask://")
+
+
+def test_two_dask_workers_find_the_same_as_this_process(cluster, tmp_path):
+    here, there, told = Store(tmp_path / "here"), Store(tmp_path / "there"), []
+    log = tmp_path / "log"
+    walks = study(sizes=(2, 30, 400), splits=4)
+    run_study(walks, here, tasks=TASKS)
+    summary = run_study(walks, there, scheduler=scheduler(cluster), tasks=TASKS, progress=told.append)
+    assert (summary.done, summary.failures) == (12, ())
+    assert [state.done for state in told if state.finished] == list(range(1, 13))
+    assert [here.read(run).digest for run in walks.runs] == [there.read(run).digest for run in walks.runs]
+    assert run_study(walks, there, scheduler=scheduler(cluster), tasks=TASKS).found == 12
+    # Both took part: of runs that take a while, two are under way at once.
+    slow = study(sizes=(2, 3), splits=3, seconds=0.4, log=str(log))
+    run_study(slow, there, scheduler=scheduler(cluster), tasks=TASKS)
+    words = [line.split()[0] for line in log.read_text().splitlines()]
+    assert "began began" in " ".join(words)
+    assert words.count("ended") == 6
+
+
+def test_failures_on_dask_are_told_as_they_are_here(cluster, tmp_path):
+    summary = run_study(study(fail="bug"), Store(tmp_path / "runs"), scheduler=scheduler(cluster), tasks=TASKS)
+    assert {failure.error for failure in summary.failures} == {"ZeroDivisionError: a bug"}
+    assert len(summary.failures) == 4
+
+
+@pytest.mark.slow
+def test_a_run_that_kills_every_dask_worker_ends_as_a_failure(cluster, tmp_path):
+    """Without our mending of joblib's backend, this waits for ever."""
+    store = Store(tmp_path / "runs")
+    deadly = study(sizes=(3,), splits=1, fail="death")
+    summary = run_study(deadly, store, scheduler=scheduler(cluster), tasks=TASKS)
+    assert "a worker died (KilledWorker)" in summary.failures[0].error
+    assert run_study(study(), store, scheduler=scheduler(cluster), tasks=TASKS).done == 4
+
+
+def test_a_scheduler_that_does_not_answer_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("backgrad.studies.workers._ANSWER", 0.5)
+    store = Store(tmp_path / "runs")
+    with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 \("):
+        run_study(study(), store, scheduler="dask://127.0.0.1:9", tasks=TASKS)
+    assert not store.path.exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
+def test_without_the_extra_its_name_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"pip install 'backgrad\[ray\]'"):
+        run_study(study(), Store(tmp_path / "runs"), scheduler="ray://127.0.0.1:9", tasks=TASKS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+def test_a_ray_cluster_finds_the_same_as_this_process(tmp_path):
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray.util.client.server import serve  # pyright: ignore[reportMissingImports]
+
+    here, there, walks = Store(tmp_path / "here"), Store(tmp_path / "there"), study(splits=3)
+    run_study(walks, here, tasks=TASKS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        server = serve("127.0.0.1", 10001, lambda *_, **__: ray.init(num_cpus=2, include_dashboard=False))
+        try:
+            assert run_study(walks, there, scheduler="ray://127.0.0.1:10001", tasks=TASKS).done == 6
+        finally:
+            server.stop(0)
+            ray.shutdown()
+    assert [here.read(run).digest for run in walks.runs] == [there.read(run).digest for run in walks.runs]

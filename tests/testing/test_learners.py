@@ -1,0 +1,132 @@
+"""Every learner keeps the contract of learners."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import backgrad as bg
+from backgrad.learners.mlp import RegressionMLP
+from backgrad.learners.preprocessing import MaxAbsScaled, MinMaxScaled, Selected, Standardised, VarianceSelected
+from backgrad.learners.sklearn_like import ClassWeighted, Intercept, OneVsRest, SklearnMLP, SumOfLosses
+from backgrad.testing import LearnerContract
+
+D, L2 = 4, 0.05
+
+
+class Plain:
+    """A user's learner: three methods, and nothing else."""
+
+    def init(self, key):
+        del key
+        return jnp.zeros(D)
+
+    def scores(self, params, x):
+        return x @ params
+
+    def loss(self, params, samples):
+        error = (self.scores(params, samples.x) - samples.y[:, 1]) ** 2
+        return jnp.sum(samples.weight * error) / jnp.sum(samples.weight)
+
+
+# One object, since plain objects are compiled one by one.
+PLAIN = Plain()
+SOFTMAX, LOGISTIC = bg.SoftmaxRegression(D, L2, 3), bg.LogisticRegression(D, L2)
+
+SMOOTH = {
+    "logistic": (2, LOGISTIC),
+    "adaline": (2, bg.Adaline(D, L2)),
+    "softmax": (3, SOFTMAX),
+    "ridge": (2, bg.Ridge(D, L2, 2)),
+    "mlp": (3, bg.MLP(D, 3, (5,), "tanh", L2)),
+    "regression-mlp": (1, RegressionMLP(D, 1, (5,), "tanh", L2)),
+    "sklearn-mlp-logistic": (3, SklearnMLP(D, 3, (5,), l2=L2, nonlinearity="logistic")),
+    "no-intercept": (2, Intercept(LOGISTIC)),
+    "class-weights": (3, ClassWeighted(SOFTMAX, (1.0, 2.0, 0.5))),
+    "balanced-machines": (3, ClassWeighted(OneVsRest(D, L2, 3, "log"), positives=True)),
+    "nested": (3, Standardised(MinMaxScaled(Selected(MaxAbsScaled(SOFTMAX), 3)))),
+    "variance-selected": (2, VarianceSelected(LOGISTIC, 0.8)),
+    "three-methods": (2, PLAIN),
+    "standardised-three-methods": (2, Standardised(PLAIN)),
+}
+# Losses or slopes with kinks, which differences should not straddle.
+KINKED = {
+    "svm": (2, bg.SmoothSVM(D, L2, 0.7)),
+    "mlp-relu": (3, bg.MLP(D, 3, (5, 4), "relu", L2)),
+    "sklearn-mlp-relu": (2, SklearnMLP(D, 2, (5,), l2=L2)),
+    "one-vs-rest-hinge": (2, OneVsRest(D, L2, 2, "hinge", smoothing=0.3)),
+    "one-vs-rest-squared-hinge": (3, OneVsRest(D, L2, 3)),
+    "one-vs-rest-perceptron": (2, OneVsRest(D, L2, 2, "perceptron")),
+}
+SUMS = {
+    "sum": (3, SumOfLosses(SOFTMAX)),
+    "balanced-sum": (2, ClassWeighted(SumOfLosses(Intercept(LOGISTIC, 0.5)))),
+}
+# The same classes with other settings.
+MORE = {
+    "one-vs-rest-log": (3, OneVsRest(D, L2, 3, "log", positive_weight=jnp.asarray([1.0, 2.0, 0.5]))),
+    "one-vs-rest-squared": (2, OneVsRest(D, L2, 2, "squared")),
+    "sklearn-mlp-identity": (3, SklearnMLP(D, 3, (5,), l2=L2, nonlinearity="identity")),
+    "sklearn-mlp-tanh": (2, SklearnMLP(D, 2, (5,), l2=L2, nonlinearity="tanh")),
+    "penalised-intercept": (2, Intercept(LOGISTIC, 0.5)),
+    "balanced": (3, ClassWeighted(SOFTMAX)),
+    "centred": (2, Standardised(LOGISTIC, with_std=False)),
+    "min-max": (2, MinMaxScaled(LOGISTIC, (-1.0, 2.0))),
+    "max-abs": (2, MaxAbsScaled(LOGISTIC)),
+    "selected": (3, Selected(SOFTMAX, 2, "variance")),
+}
+MORE_KINKED = {
+    "regression-mlp-relu": (2, RegressionMLP(D, 2, (5,), "relu", L2)),
+    "one-vs-rest-modified-huber": (3, OneVsRest(D, L2, 3, "modified_huber")),
+}
+
+
+class Chosen(LearnerContract):
+    """The suite on every learner of a table: name → (k, learner)."""
+
+    @pytest.fixture(autouse=True)
+    def _choose(self, case):
+        self.n_outputs, self.one = case
+
+    def learner(self):
+        return self.one
+
+
+def each(table):
+    return pytest.mark.parametrize("case", table.values(), ids=table.keys())
+
+
+@each(SMOOTH)
+class TestSmoothLearners(Chosen):
+    pass
+
+
+@each(KINKED)
+class TestLearnersWithKinks(Chosen):
+    difference_step = 1e-6
+    tolerance = 1e-6
+
+
+@pytest.mark.slow
+@each(MORE)
+class TestMoreSmoothLearners(Chosen):
+    pass
+
+
+@pytest.mark.slow
+@each(MORE_KINKED)
+class TestMoreLearnersWithKinks(Chosen):
+    difference_step = 1e-6
+    tolerance = 1e-6
+
+
+@each(SUMS)
+class TestSumsOfLosses(Chosen):
+    def test_scaling_all_weights_changes_nothing(self):
+        # The penalty alone shrinks, as if λ were divided by the factor: (loss − mean) · factor stays.
+        learner, params, rows = self.learner(), self.params(self.learner()), self.rows()
+        light, heavy, heavier = (
+            float(learner.loss(params, rows._replace(weight=factor * rows.weight))) for factor in (1.0, 4.0, 16.0)
+        )
+        mean = (4.0 * heavy - light) / 3.0
+        np.testing.assert_allclose(heavier - mean, (light - mean) / 16.0, rtol=1e-9)
+        assert light > heavy > heavier > mean
