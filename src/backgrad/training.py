@@ -175,7 +175,9 @@ def _train(learner, blocks, schedule, adjoint, params, probe) -> Trained:
 def _status(schedule, adjoint, field, params, losses) -> Int[Array, ""]:
     """Judge the end of a run: losses first, then what an implicit gradient assumes."""
     initial_loss, loss = losses
-    diverged = ~jnp.isfinite(loss) | (loss > 2 * jnp.abs(initial_loss) + 1e-6)
+    # A loss that is exactly 0 at the start, such as the perceptron's at w = 0, is no scale to compare with.
+    grew = (initial_loss != 0) & (loss > 2 * jnp.abs(initial_loss) + 1e-6)
+    diverged = ~jnp.isfinite(loss) | grew
     status = jnp.where(diverged, Status.DIVERGED, Status.DONE)
     if isinstance(adjoint, Implicit):
         unsolved, unbounded = adjoint.judge(schedule, field, params)

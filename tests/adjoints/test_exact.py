@@ -1,4 +1,7 @@
-"""Every exact adjoint against central differences, for every learner and every input it supports."""
+"""Every exact adjoint against central differences, for every learner.
+
+What `backgrad.testing.AdjointContract` checks on one learner is not repeated here.
+"""
 
 import functools
 
@@ -39,9 +42,8 @@ def test_checkpointed_goes_back_through_plain_descent(name):
     check_all(learner(name), Descent(25, 0.2), Checkpointed(), (*ROWS, "step_size", "params"), tolerance=EXACT)
 
 
-@pytest.mark.parametrize("name", ["logistic", "mlp-tanh"])
-def test_checkpointed_goes_back_through_mini_batches(name):
-    check_all(learner(name), SGD, Checkpointed(), ALL, tolerance=EXACT)
+def test_checkpointed_goes_back_through_mini_batches_of_a_network():
+    check_all(learner("mlp-tanh"), SGD, Checkpointed(), ALL, tolerance=EXACT)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 16, 23])
@@ -54,16 +56,12 @@ def test_segments_equal_the_stored_trajectory(steps):
     check_agreement(one, other, error=1e-12)
 
 
-OPTAX = {
-    "adam": optax.adam(0.05),
-    "clipped": optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(optax.cosine_decay_schedule(0.3, 25))),
-}
+CLIPPED = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(optax.cosine_decay_schedule(0.3, 25)))
 
 
-@pytest.mark.parametrize("optimiser", OPTAX)
 @pytest.mark.parametrize("segments", [False, True])
-def test_checkpointed_goes_back_through_optax(optimiser, segments):
-    schedule = Descent(25, optimiser=OPTAX[optimiser])
+def test_checkpointed_goes_back_through_chains_of_optax(segments):
+    schedule = Descent(25, optimiser=CLIPPED)
     check_all(learner("logistic"), schedule, Checkpointed(segments=segments), ROWS, tolerance=EXACT)
 
 
@@ -88,7 +86,7 @@ def test_reversible_agrees_with_checkpointed(name):
     check_agreement(one, other, error=1e-7)
 
 
-@pytest.mark.parametrize("solver", ["dense", "cg", "neumann"])
+@pytest.mark.parametrize("solver", ["dense", "neumann"])
 def test_implicit_equals_differences_of_the_converged_solution(solver):
     adjoint = Implicit(solver, max_steps=20_000, solver_tolerance=1e-12)
     check_all(learner("logistic"), Converged(tolerance=1e-12), adjoint, ROWS, tolerance=EXACT)
@@ -135,6 +133,19 @@ def test_gram_space_without_momentum_or_regularisation():
         for gram in (True, False)
     )
     check_agreement(one, other, error=1e-11)
+
+
+def test_conjugate_gradients_go_on_where_entries_of_the_cotangent_are_zero():
+    # lineax compares entry by entry, and 0/0 once ended the solve at its first step.
+    model = learner("logistic")
+    samples = rows(model)
+
+    def first_weight(x, adjoint):
+        trained = train(model, samples._replace(x=x), schedule=Converged(tolerance=1e-12), adjoint=adjoint)
+        return trained.params.weight[0]
+
+    one, other = (jax.grad(first_weight)(samples.x, Implicit(solver)) for solver in ("cg", "dense"))
+    check_agreement(one, other, error=1e-8)
 
 
 @functools.cache

@@ -108,6 +108,7 @@ def test_the_joint_attack_on_a_binary_set_anneals_a_relaxation_and_judges_its_ro
         visited.append((soft >= 0.5).astype(float))
         trace.append(f(visited[-1])[0])
         gradient = f(soft)[1] * soft * (1 - soft) / temperature
+        gradient /= np.linalg.norm(gradient)
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         rate = np.sqrt(second / (1 - 0.999 ** (i + 1))) + 1e-12
         theta = theta + attack.discrete_step_size * first / (1 - 0.9 ** (i + 1)) / rate

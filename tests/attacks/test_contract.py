@@ -1,6 +1,4 @@
-"""What every attack promises, whatever it does inside."""
-
-import dataclasses
+"""What attacks promise beyond `backgrad.testing.AttackContract`, and what they refuse."""
 
 import jax
 import numpy as np
@@ -19,7 +17,6 @@ from tests.attacks.problems import (
     P,
     craft,
     crafted,
-    objective,
     train_rows,
     validation_rows,
 )
@@ -40,15 +37,6 @@ def origins(result, kind):
 
 
 @every_attack
-def test_the_budget_is_exact(name, kind):
-    result = crafted(name, kind)
-    assert result.points.shape == result.start.shape == (P, D)
-    assert result.labels.shape == (P,)
-    assert result.points.dtype == result.start.dtype == np.float64
-    assert np.issubdtype(result.labels.dtype, np.integer)
-
-
-@every_attack
 def test_points_start_from_different_training_rows_with_wrong_labels(name, kind):
     result = crafted(name, kind)
     rows = origins(result, kind)
@@ -65,18 +53,6 @@ def test_points_are_exactly_feasible(name, kind):
     assert inside.all()
 
 
-@every_attack
-def test_the_objective_is_never_below_its_start_and_is_what_training_gives(name, kind):
-    result = crafted(name, kind)
-    assert result.health.objective_best >= result.health.objective_start
-    for points, claimed in (
-        (result.start, result.health.objective_start),
-        (result.points, result.health.objective_best),
-    ):
-        # Forty steps, compiled in other surroundings, which orders sums differently.
-        assert objective(kind, points, result.labels) == pytest.approx(claimed, rel=1e-12, abs=0)
-
-
 @every_gradient_attack
 def test_attacks_that_follow_gradients_raise_the_objective_and_more_than_random_points_do(name, kind):
     result, chance = crafted(name, kind), crafted("random", kind)
@@ -87,69 +63,25 @@ def test_attacks_that_follow_gradients_raise_the_objective_and_more_than_random_
 
 
 @every_attack
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_points(name, kind):
-    one, again, other = crafted(name, kind), craft(ATTACKS[name, kind], kind), crafted(name, kind, seed=4)
-    for field in ("points", "labels", "start", "trace"):
-        assert getattr(one, field).tobytes() == getattr(again, field).tobytes()
-    assert one.health == again.health
-    assert (one.start != other.start).any()
-    assert (one.points != other.points).any()
-
-
-@every_attack
-def test_a_budget_of_no_points_changes_nothing(name, kind):
-    result = craft(ATTACKS[name, kind], kind, points=0)
-    assert result.points.shape == result.start.shape == (0, D)
-    assert result.labels.shape == result.trace.shape == (0,)
-    clean = objective(kind, np.zeros((0, D)), np.zeros(0, int))
-    assert result.health.objective_start == result.health.objective_best == pytest.approx(clean, rel=1e-12, abs=0)
-    assert not result.health.rose
-    assert result.health.evaluations == 0
-
-
-@every_attack
-def test_health_holds_evidence(name, kind):
-    result = crafted(name, kind)
-    health = result.health
-    assert health.drift == 0  # exact adjoint
-    assert health.feasible
-    assert health.evaluations == len(result.trace)
-    # Differences of step 10⁻⁵ or less leave round-off of 10⁻¹⁶ / 10⁻⁵ relative to slopes of order 0.01 and more.
-    for error in (health.gradient_error_first, health.gradient_error_last):
-        assert error is not None
-        assert 0 <= error < 1e-4
-    at_bounds = np.isin(result.points, [0.0, 1.0]).mean()
-    assert health.share_at_bounds == pytest.approx(at_bounds, rel=1e-6)  # may be computed in float32
-    assert health.sentence.endswith(".")
-    assert np.isfinite(result.trace).all()
-
-
-@every_attack
-def test_results_say_who_attacked_and_how(name, kind):
+def test_results_name_the_attack_and_equal_threat_models(name, kind):
     result = crafted(name, kind)
     assert (result.attack, result.adjoint, result.seed) == (name, "Checkpointed", 3)
     assert result.threat_model == bg.ThreatModel(P, feasible=SETS[kind])
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        result.points = None
 
 
 @every_attack
-def test_progress_is_told_and_ends_at_one(name, kind):
-    shares = []
-    craft(ATTACKS[name, kind], kind, progress=shares.append)
-    assert shares == sorted(shares)
-    assert min(shares) > 0
-    assert shares[-1] == 1
+def test_the_share_at_bounds_is_that_of_zeros_and_ones(name, kind):
+    result = crafted(name, kind)
+    at_bounds = np.isin(result.points, [0.0, 1.0]).mean()
+    assert result.health.share_at_bounds == pytest.approx(at_bounds, rel=1e-6)  # may be computed in float32
 
 
-@every_attack
-def test_a_start_of_one_s_own_is_kept_with_its_labels(name, kind):
+@pytest.mark.parametrize("kind", SETS)
+def test_label_flips_end_where_they_are_told_to_start(kind):
     points, labels = np.asarray(train_rows(kind).x)[[5, 7, 8, 11]], np.array([0, 1, 1, 1])
-    result = craft(ATTACKS[name, kind], kind, start=(points.copy(), labels.copy()))
-    np.testing.assert_array_equal(result.start, points)
+    result = craft(bg.LabelFlip(), kind, start=(points.copy(), labels.copy()))
+    np.testing.assert_array_equal(result.points, points)
     np.testing.assert_array_equal(result.labels, labels)
-    if name == "label-flip":
-        np.testing.assert_array_equal(result.points, points)
 
 
 def test_the_attacker_sees_validation_rows_as_they_are_weighted():

@@ -46,7 +46,7 @@ def test_a_transfer_matrix_is_printed_drawn_and_written(capsys, tmp_path):
     assert (record["surrogates"], record["victims"]) == (["logistic", "adaline"], ["adaline", "KNeighborsClassifier"])
     assert np.shape(record["errors"]) == (2, 2, 3)
     assert {p.name for p in tmp_path.iterdir()} == {f"transfer.{end}" for end in ("json", "csv", "png", "pdf")}
-    for text in ("from logistic", "from adaline", "KNeighborsClassifier", "±"):
+    for text in ("from", "logistic", "adaline", "KNeighborsClassifier", "±"):
         assert text in out
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -214,23 +215,31 @@ def start(file, out, workers):
     return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, cwd=root, start_new_session=True)
 
 
+def wait_for_runs(folder, count):
+    """Wait until a study in another process has finished so many runs."""
+    deadline = time.monotonic() + 300
+    while len(list(folder.glob("*.npz"))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ten_kills_of_real_attacks_change_no_bit(workers, tmp_path):
     """Kill -9 at spread moments: the record and all digests are those of an undisturbed study; nothing is redone."""
     file = tmp_path / "tiny.yaml"
     file.write_text(TEXT.format(splits=60))
-    seen = {}
-    for number in range(10):
+    runs, rng, seen = tmp_path / "killed" / "runs", random.Random(workers), {}
+    for _ in range(10):
         process = start(file, tmp_path / "killed", workers)
-        time.sleep(4.0 + 1.3 * number)
+        wait_for_runs(runs, len(seen) + 1)
+        time.sleep(rng.uniform(0.0, 1.5))
         process.kill()
         process.communicate()
-        runs = tmp_path / "killed" / "runs"
-        found = {f.name: f.stat().st_mtime_ns for f in runs.glob("*.npz")} if runs.exists() else {}
+        found = {f.name: f.stat().st_mtime_ns for f in runs.glob("*.npz")}
         assert seen.items() <= found.items()
         seen = found
-    assert seen
+    assert 10 <= len(seen) < 120
     for name in ("killed", "whole"):
         process = start(file, tmp_path / name, workers if name == "killed" else 1)
         _, err = process.communicate(timeout=900)
@@ -249,9 +258,7 @@ def test_ctrl_c_in_a_real_attack_names_the_command(tmp_path):
     file = tmp_path / "tiny.yaml"
     file.write_text(TEXT.format(splits=200))
     process = start(file, tmp_path / "out", 1)
-    deadline = time.monotonic() + 120
-    while len(list((tmp_path / "out" / "runs").glob("*.npz"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_runs(tmp_path / "out" / "runs", 3)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")

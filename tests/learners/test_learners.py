@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import backgrad as bg
-from backgrad.adjoints.check import check_gradient
 from backgrad.errors import InputError
 from backgrad.learners.base import LearnerLike, cross_entropy, softplus
 from backgrad.learners.catalogue import LEARNER_NAMES, default_schedule, make_learner
@@ -132,20 +131,6 @@ def test_blocks_of_rows_have_the_loss_of_all_rows_together(name):
     np.testing.assert_allclose(
         jax.jit(model.loss_over)(params, blocks), jax.jit(model.loss)(params, samples), rtol=1e-13
     )
-
-
-@every_learner
-def test_the_gradient_of_the_loss_matches_differences(name):
-    model = learner(name)
-    params, samples = parameters(model), rows(model)
-    loss = jax.jit(lambda p: model.loss(p, samples))
-    slope = jax.jit(jax.grad(loss))(params)
-    if name in ("mlp-relu", "svm"):
-        # Kinks of the second derivative (svm) or the first (relu): a step of 10⁻⁶ seldom meets one, and leaves
-        # round-off of 10⁻¹⁶ / 10⁻⁶.
-        check_gradient(loss, params, key=jax.random.key(1), gradient=slope, step=1e-6, tolerance=1e-7)
-    else:
-        check_gradient(loss, params, key=jax.random.key(1), gradient=slope, tolerance=1e-9)
 
 
 def test_the_smoothed_hinge_and_its_slope_are_continuous():

@@ -1,25 +1,39 @@
 """A real Dask cluster of two worker processes, on loopback."""
 
+import contextlib
 import importlib.util
 import warnings
 
 import pytest
 
 from backgrad.errors import InputError
+from backgrad.studies import workers
+from backgrad.studies.plan import Study
 from backgrad.studies.runner import run_study
 from backgrad.studies.store import Store
+from backgrad.studies.workers import WorkersError
 from tests.studies.cheap import TASKS, study
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
+
+
+@contextlib.contextmanager
+def two_workers(**settings):
+    """Start a cluster; its workers are replaced when they die, however long that takes on a busy machine."""
+    patient = {"distributed.deploy.lost-worker-timeout": "1h", **settings}
+    with (
+        dask.config.set(patient),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+        ) as found,
+    ):
+        yield found
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
-        ) as found,
-    ):
+    with two_workers() as found:
         yield found
 
 
@@ -52,13 +66,33 @@ def test_failures_on_dask_are_told_as_they_are_here(cluster, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_kills_every_dask_worker_ends_as_a_failure(cluster, tmp_path):
+def test_a_run_that_kills_dask_workers_ends_as_a_failure(tmp_path):
     """Without our mending of joblib's backend, this waits for ever."""
-    store = Store(tmp_path / "runs")
-    deadly = study(sizes=(3,), splits=1, fail="death")
-    summary = run_study(deadly, store, scheduler=scheduler(cluster), tasks=TASKS)
+    (deadly,) = study(sizes=(3,), splits=1, fail="death", seconds=0.5).runs
+    mixed = Study("mixed", (deadly, *study(splits=4).runs))
+    with two_workers(**{"distributed.scheduler.allowed-failures": 1}) as cluster:
+        summary = run_study(mixed, Store(tmp_path / "runs"), scheduler=scheduler(cluster), tasks=TASKS)
+    assert [failure.run for failure in summary.failures] == [deadly]
     assert "a worker died (KilledWorker)" in summary.failures[0].error
-    assert run_study(study(), store, scheduler=scheduler(cluster), tasks=TASKS).done == 4
+    assert summary.done == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["close", "scale"])
+def test_a_cluster_that_ends_keeps_what_is_done(end, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "_PATIENCE", 2.0)
+    store, walks = Store(tmp_path / "runs"), study(splits=20, seconds=0.3)
+    with two_workers(**{"distributed.comm.timeouts.connect": "2s"}) as cluster:
+
+        def stop(state):
+            if state.done == 4:
+                cluster.close() if end == "close" else cluster.scale(0)
+
+        with pytest.raises(WorkersError, match="is gone, or has no workers left"):
+            run_study(walks, store, scheduler=scheduler(cluster), tasks=TASKS, progress=stop)
+    kept = sum(store.read(run) is not None for run in walks.runs)
+    assert 4 <= kept < 40
+    assert {file.suffix for file in store.path.iterdir()} == {".npz"}
 
 
 def test_a_scheduler_that_does_not_answer_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 
 import pytest
-from threadpoolctl import threadpool_info
 
 from backgrad.errors import InputError
 from backgrad.studies import runner, workers
@@ -159,18 +158,6 @@ def test_a_worker_of_another_version_does_nothing(store):
     assert isinstance(found, Finished)
     assert found.outcome is None
     assert "the study was started by 0.0.1+of-the-scheduler" in found.error
-
-
-def test_linear_algebra_has_one_thread_inside_and_as_many_as_before_outside():
-    def threads():
-        return [pool["num_threads"] for pool in threadpool_info()]
-
-    before = threads()
-    with workers._one_thread:
-        with workers._one_thread:
-            assert set(threads()) <= {1}
-        assert set(threads()) <= {1}
-    assert threads() == before
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 from typing import ClassVar
 
+import pytest
+
 import backgrad as bg
+from backgrad import adjoints
 from backgrad.testing import AdjointContract
 from backgrad.testing.adjoint import KINDS, MOMENTUM, ROWS, SGD
 from tests.problems import learner
+from tests.testing.support import concrete
 
 DESCENT = tuple(kind for kind in KINDS if kind != "converged")
 
@@ -14,7 +18,6 @@ class TestCheckpointed(AdjointContract):
     accepts = DESCENT
     inputs: ClassVar = {
         "momentum": MOMENTUM,
-        "plain": SGD,
         "momentum mini-batches": MOMENTUM,
         "optax": (*ROWS, "params"),
         "gram": MOMENTUM,
@@ -24,20 +27,10 @@ class TestCheckpointed(AdjointContract):
         return bg.Checkpointed()
 
 
-class TestCheckpointedOfANetwork(AdjointContract):
-    accepts = DESCENT
-
-    def adjoint(self):
-        return bg.Checkpointed()
-
-    def learner(self):
-        return learner("mlp-tanh")
-
-
 class TestCheckpointedInSegments(AdjointContract):
     accepts = DESCENT
     # 20 steps are no multiple of √20, so that the last segment ends early.
-    inputs: ClassVar = {"momentum": MOMENTUM, "optax": (*ROWS, "params")}
+    inputs: ClassVar = {"optax": (*ROWS, "params")}
 
     def adjoint(self):
         return bg.Checkpointed(segments=True)
@@ -71,21 +64,38 @@ class TestReversible(AdjointContract):
     def adjoint(self):
         return bg.Reversible(fraction_bits=50)
 
+    @pytest.mark.xfail(reason="parameters of float32 rows come back as float64", strict=True)
+    def test_float32_stays_float32(self):
+        super().test_float32_stays_float32()
 
-class Stationary(AdjointContract):
+
+class TestImplicit(AdjointContract):
     inputs: ClassVar = {"converged": ROWS}
 
-
-class TestImplicitByConjugateGradients(Stationary):
     def adjoint(self):
-        return bg.Implicit("cg", solver_tolerance=1e-12)
+        return bg.Implicit(solver_tolerance=1e-12)
 
 
-class TestImplicitByFactorisation(Stationary):
+@pytest.mark.slow
+class TestCheckpointedOfANetwork(TestCheckpointed):
+    inputs: ClassVar = {"plain": SGD, "momentum": MOMENTUM}
+
+    def learner(self):
+        return learner("mlp-tanh")
+
+
+@pytest.mark.slow
+class TestImplicitByFactorisation(TestImplicit):
     def adjoint(self):
         return bg.Implicit("dense")
 
 
-class TestImplicitByASeries(Stationary):
+@pytest.mark.slow
+class TestImplicitByASeries(TestImplicit):
     def adjoint(self):
         return bg.Implicit("neumann", max_steps=20_000, solver_tolerance=1e-12)
+
+
+def test_every_adjoint_has_a_class_here():
+    tested = {type(case().adjoint()) for case in (TestCheckpointed, TestBackGradient, TestReversible, TestImplicit)}
+    assert concrete(bg.Adjoint, adjoints) == tested

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 import backgrad as bg
+from backgrad import threat
 from backgrad.testing import FeasibleSetContract
 from backgrad.threat.compose import Rescaled
+from tests.testing.support import concrete
 
 D = 6
 START = np.array([[0.0, 1.0, 0.0, 1.0, 0.0, 0.25], [1.0, 0.0, 0.0, 0.0, 1.0, 0.5], [0.0, 0.0, 1.0, 1.0, 0.0, 0.75]])
@@ -31,7 +33,9 @@ MIXED = bg.Columns(
 )
 SETS = {
     # Bounds that no float32 holds, a column that is fixed, and one that is free.
-    "box": bg.Box(jnp.asarray([-1.0, 0.1, 0.3, -0.7, -jnp.inf, -1.0]), jnp.asarray([1.1, 2.0, 0.7, 0.9, jnp.inf, -1.0])),
+    "box": bg.Box(
+        jnp.asarray([-1.0, 0.1, 0.3, -0.7, -jnp.inf, -1.0]), jnp.asarray([1.1, 2.0, 0.7, 0.9, jnp.inf, -1.0])
+    ),
     "integer": bg.Integer(-2, 5),
     "binary": bg.Binary(),
     "one-hot": bg.OneHot((3, 1, 2)),
@@ -68,3 +72,7 @@ class TestFeasibleSets(FeasibleSetContract):
 
     def feasible(self):
         return self.one
+
+
+def test_every_set_is_in_the_table():
+    assert concrete(bg.FeasibleSet, threat) <= {type(one) for one in SETS.values()}

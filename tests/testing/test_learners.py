@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 import backgrad as bg
+from backgrad import learners
 from backgrad.learners.mlp import RegressionMLP
 from backgrad.learners.preprocessing import MaxAbsScaled, MinMaxScaled, Selected, Standardised, VarianceSelected
-from backgrad.learners.sklearn_like import ClassWeighted, Intercept, OneVsRest, SklearnMLP, SumOfLosses
+from backgrad.learners.sklearn_like import ClassWeighted, Intercept, OneVsRest, SklearnMLP, SumOfLosses, Wrapped
 from backgrad.testing import LearnerContract
+from tests.testing.support import concrete
 
 D, L2 = 4, 0.05
 
@@ -51,6 +53,7 @@ SMOOTH = {
 # Losses or slopes with kinks, which differences should not straddle.
 KINKED = {
     "svm": (2, bg.SmoothSVM(D, L2, 0.7)),
+    "cnn": (3, bg.CNN(D, 3, channels=(3,), dense=(5, 4), l2=L2)),
     "mlp-relu": (3, bg.MLP(D, 3, (5, 4), "relu", L2)),
     "sklearn-mlp-relu": (2, SklearnMLP(D, 2, (5,), l2=L2)),
     "one-vs-rest-hinge": (2, OneVsRest(D, L2, 2, "hinge", smoothing=0.3)),
@@ -70,6 +73,7 @@ MORE = {
     "penalised-intercept": (2, Intercept(LOGISTIC, 0.5)),
     "balanced": (3, ClassWeighted(SOFTMAX)),
     "centred": (2, Standardised(LOGISTIC, with_std=False)),
+    "scaled": (2, Standardised(LOGISTIC, with_mean=False)),
     "min-max": (2, MinMaxScaled(LOGISTIC, (-1.0, 2.0))),
     "max-abs": (2, MaxAbsScaled(LOGISTIC)),
     "selected": (3, Selected(SOFTMAX, 2, "variance")),
@@ -87,6 +91,9 @@ class Chosen(LearnerContract):
     def _choose(self, case):
         self.n_outputs, self.one = case
 
+    # The error of smooth losses is h⁴ times a fifth derivative, with h = 3e-4.
+    tolerance = 1e-9
+
     def learner(self):
         return self.one
 
@@ -103,7 +110,7 @@ class TestSmoothLearners(Chosen):
 @each(KINKED)
 class TestLearnersWithKinks(Chosen):
     difference_step = 1e-6
-    tolerance = 1e-6
+    tolerance = 1e-7  # what the round-off of 10⁻¹⁶ / 10⁻⁶ leaves
 
 
 @pytest.mark.slow
@@ -116,7 +123,7 @@ class TestMoreSmoothLearners(Chosen):
 @each(MORE_KINKED)
 class TestMoreLearnersWithKinks(Chosen):
     difference_step = 1e-6
-    tolerance = 1e-6
+    tolerance = 1e-7  # what the round-off of 10⁻¹⁶ / 10⁻⁶ leaves
 
 
 @each(SUMS)
@@ -130,3 +137,11 @@ class TestSumsOfLosses(Chosen):
         mean = (4.0 * heavy - light) / 3.0
         np.testing.assert_allclose(heavier - mean, (light - mean) / 16.0, rtol=1e-9)
         assert light > heavy > heavier > mean
+
+
+def test_every_learner_is_in_the_tables():
+    tested = [one for table in (SMOOTH, KINKED, SUMS) for _, one in table.values()]
+    for one in tested:
+        tested += [one.learner] if hasattr(one, "learner") else []
+    # What wrappers share can be made, but wraps nothing.
+    assert concrete(learners.base.Learner, learners) - {Wrapped} <= {type(one) for one in tested}

@@ -56,11 +56,6 @@ def test_binary_projects_to_the_nearest_point(points):
     np.testing.assert_array_equal(np.abs(points - projected), np.minimum(np.abs(points), np.abs(points - 1)))
 
 
-def test_a_projection_keeps_the_precision_of_its_points():
-    for feasible in (Box(), Binary()):
-        assert feasible.project(jnp.full(SHAPE, 0.7, jnp.float32)).dtype == jnp.float32
-
-
 @every_box
 def test_a_box_contains_its_bounds_and_nothing_beyond_them(box):
     lower, upper = (np.broadcast_to(np.asarray(b, float), D) for b in (box.lower, box.upper))

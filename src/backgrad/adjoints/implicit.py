@@ -127,7 +127,10 @@ class Implicit(Adjoint):
     def _cg(self, hessian, cotangent: Params) -> Params:
         structure = jax.eval_shape(lambda: cotangent)
         operator = lx.FunctionLinearOperator(hessian, structure, lx.positive_semidefinite_tag)
-        method = lx.CG(rtol=self.solver_tolerance, atol=0.0, max_steps=self.max_steps)
+        # lineax compares entry by entry; without an absolute part, an entry that is exactly 0 gives 0/0, which ends the
+        # solve at once.
+        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(cotangent)]))
+        method = lx.CG(rtol=self.solver_tolerance, atol=self.solver_tolerance * largest, max_steps=self.max_steps)
         return lx.linear_solve(operator, cotangent, method, throw=False).value
 
     def _neumann(self, hessian, cotangent: Params) -> Params:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -91,9 +92,9 @@ def _print(console: Console, session: Session, found: TransferMatrix, out: Path)
     budget, splits = session.plan.threat.budget, len(session.splits)
     title = f"{session.data.dataset.name}: {kind} with {budget} points, mean of {splits}"
     # Victims go down the page: their names are long, and there may be many.
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("victim", no_wrap=True)
-    for heading in ("clean", "label flips", *(f"from {name}" for name in found.surrogates)):
+    for heading in ("clean", "label\nflips", *(f"from\n{name}" for name in found.surrogates)):
         table.add_column(heading, justify="right")
     for j, victim in enumerate(found.victims):
         means = [found.clean[j].mean(), found.label_flips[j].mean(), *found.mean()[:, j]]

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import InputError
 from .plan import Outcome, Run, canonical, plain
+from .threads import one_thread
 
 if TYPE_CHECKING:
     from ..evaluation.plan import Rows
@@ -112,10 +113,12 @@ def attack(
     Returns:
         Errors and the attack's health; points, labels, starting points and rows.
     """
+    import sklearn.linear_model  # noqa: F401  # the victims', whose libraries must be there to be limited
+
     from ..evaluation.poisoning import evaluate_split
     from ..evaluation.words import make_plan
 
-    with in_float64():
+    with one_thread, in_float64():
         data = attack_data(settings["data"])
         found_plan = make_plan(_options(settings), data.dataset)
         rows = _rows(data, settings, seed, range(split, split + 1), not found_plan.threat.knowledge.knows_rows)[0]

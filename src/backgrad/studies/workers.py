@@ -19,9 +19,10 @@ from typing import Any
 from ..errors import BackgradError, InputError
 from .plan import Outcome, Run, task_version
 from .tasks import resolve
+from .threads import one_thread
 
-# Seconds that a cluster has to answer.
-_ANSWER = 10.0
+# Seconds that a cluster has to answer, and that it may be without any worker.
+_ANSWER, _PATIENCE = 10, 60.0
 
 Perform = Callable[[Iterable[Run]], Generator["Finished", None, None]]
 
@@ -63,7 +64,7 @@ def perform(run: Run, version: str, progress: Callable[[float], None] = lambda s
                 f"a worker runs the code {task_version(run.task)}, but the study was started by {version}: install "
                 "the same version everywhere."
             )
-        with _one_thread:
+        with one_thread:
             outcome = resolve(run.task)(run.settings, run.split, run.seed, progress)
         seconds = {**outcome.timing, "total": time.perf_counter() - begin}
         return Finished(run, dataclasses.replace(outcome, timing=seconds))
@@ -72,30 +73,6 @@ def perform(run: Run, version: str, progress: Callable[[float], None] = lambda s
     except Exception as error:
         sentence = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return Finished(run, None, sentence, "".join(traceback.format_exception(error)))
-
-
-class _OneThread:
-    """Limits linear algebra to one thread while any run is being done, also by threads side by side."""
-
-    def __init__(self):
-        self._lock, self._inside, self._limits = threading.Lock(), 0, None
-
-    def __enter__(self) -> None:
-        from threadpoolctl import threadpool_limits
-
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._limits = threadpool_limits(1)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0 and self._limits is not None:
-                self._limits.restore_original_limits()
-
-
-_one_thread = _OneThread()
 
 
 def _follow(parent: int) -> None:
@@ -219,20 +196,45 @@ def _dask_client(address: str) -> Iterator[Any]:
             client.wait_for_workers(1, timeout=_ANSWER)
         except TimeoutError:
             raise InputError(f"the Dask scheduler at {full} has no workers: start some.") from None
-        try:
-            yield client
-        except OSError as error:
-            if client.status == "running":
-                raise
-            raise WorkersError(f"the Dask scheduler at {full} is gone ({type(error).__name__}).") from error
+        with _give_up_without_workers(client):
+            try:
+                yield client
+            except Exception as error:
+                if client.status == "running" and not isinstance(error, TimeoutError):
+                    raise
+                raise WorkersError(f"the Dask cluster at {full} is gone, or has no workers left.") from error
+
+
+@contextlib.contextmanager
+def _give_up_without_workers(client: Any) -> Iterator[None]:
+    """Close a client whose cluster has had no workers for long: runs would wait for one for ever."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        seen = time.monotonic()
+        with contextlib.suppress(Exception):  # the scheduler is gone, of which the client takes note itself
+            while not stop.wait(_PATIENCE / 10):
+                if client.ncores():
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > _PATIENCE:
+                    client.close()
+                    return
+
+    thread = threading.Thread(target=watch, name="backgrad-dask", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _dask_backend(client: Any) -> Any:
     """Return joblib's Dask backend, mended in two places.
 
-    A task whose worker dies again and again ends with its error: joblib 1.6 puts that into the future and never calls
-    back, so that `Parallel` waits for ever. And a cluster of one core does the work: joblib takes one worker to mean
-    that it should be done in this process.
+    A run whose worker dies again and again fails: joblib 1.6 puts the error into the future and never calls back, so
+    that `Parallel` waits for ever. Dask knows which run it was, and the others go on. And a cluster of one core does
+    the work, which joblib would do in this process.
     """
     from joblib._dask import DaskDistributedBackend
 
@@ -244,13 +246,16 @@ def _dask_backend(client: Any) -> Any:
             future = super().submit(func, callback)
 
             def tell(done: Any) -> None:
-                if (error := done.exception()) is not None and callback is not None:
-                    callback(error)
+                if (error := done.exception()) is None:
+                    return
+                run = func.items[0][1][0]  # the one call in the batch, and its first argument
+                died = type(error).__name__ == "KilledWorker"
+                callback([Finished(run, None, str(_loss(error)))] if died else error)
 
             future.add_done_callback(tell)
             return future
 
-    return Backend(client=client)
+    return Backend(client=client, wait_for_workers_timeout=_ANSWER)
 
 
 @contextlib.contextmanager

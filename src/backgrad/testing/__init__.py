@@ -11,8 +11,8 @@ tested, and pytest collects the suite's tests:
         def learner(self):
             return MyLearner(4)
 
-The attributes and methods that a suite's docstring names can be overridden, and so can single tests, where yours keeps a
-promise in another way. The library's own tests run these suites on everything the library has.
+The attributes and methods that a suite's docstring names can be overridden, and so can single tests, where yours keeps
+a promise in another way. The library's own tests run these suites on everything the library has.
 
 The suites need pytest (`pip install "backgrad[test]"`) and float64: call `jax.config.update("jax_enable_x64", True)`
 in your conftest.py, since differences in float32 cannot tell a right gradient from one that is wrong by 0.1 %.

@@ -12,6 +12,7 @@ from ..attacks.base import Attack, AttackResult
 from ..attacks.health import AttackHealth
 from ..learners.linear import LogisticRegression
 from ..schedules import Descent, Schedule
+from ..status import Status
 from ..threat.feasible import Box, FeasibleSet
 from ..threat.model import ThreatModel
 from ..training import default_adjoint, train
@@ -30,10 +31,13 @@ class AttackContract(Contract):
     Attributes:
         budget: p, the points that attacks may add.
         optimises: whether the objective must rise; of a control, such as label flips, it need not.
+        retraining_tolerance: the relative difference allowed between the objective that is claimed and that of
+            training from scratch, which is compiled in other surroundings. Long training amplifies round-off.
     """
 
     budget: int = 3
     optimises: bool = True
+    retraining_tolerance: float = 1e-9
 
     def attack(self) -> Attack:
         """Return the attack under test."""
@@ -75,8 +79,8 @@ class AttackContract(Contract):
         result, shape = self._craft(budget=0), (0, self.train_rows().x.shape[1])
         assert result.points.shape == result.start.shape == shape
         assert result.labels.shape == result.trace.shape == (0,)
-        clean = self._objective(result.points, result.labels)
-        assert result.health.objective_start == result.health.objective_best == pytest.approx(clean, rel=1e-12, abs=0)
+        clean = pytest.approx(self._objective(result.points, result.labels), rel=self.retraining_tolerance, abs=0)
+        assert result.health.objective_start == result.health.objective_best == clean
         assert not result.health.rose
         assert result.health.evaluations == 0
 
@@ -95,8 +99,8 @@ class AttackContract(Contract):
         claims = result.health.objective_start, result.health.objective_best
         assert claims[1] >= claims[0], "the points are worse than their start"
         found = self._objective(result.start, result.start_labels), self._objective(result.points, result.labels)
-        # Compiled in other surroundings, which order sums differently.
-        assert found == pytest.approx(claims, rel=1e-9, abs=0), "training from scratch gives another objective"
+        close = pytest.approx(claims, rel=self.retraining_tolerance, abs=0)
+        assert found == close, "training from scratch gives another objective"
 
     def test_an_attack_that_optimises_raises_the_objective(self):
         """Not by round-off, on gradients that check out; a control that does not optimise leaves this promise out."""
@@ -135,10 +139,11 @@ class AttackContract(Contract):
                 np.testing.assert_array_equal(a, b, err_msg=f"the attack changed the {name}")
         np.testing.assert_array_equal(result.start, before[2][0])
         np.testing.assert_array_equal(result.start_labels, before[2][1])
+        np.testing.assert_array_equal(result.labels, before[2][1], err_msg="labels moved, which are to be kept")
 
     def test_progress_grows_and_ends_at_one(self):
         """It is told as shares of the work, at least once."""
-        shares = self.once(("progress", self.attack(), _SEED, self.budget), self._told)
+        shares = self.once(self._key("progress"), self._told)
         assert shares, "no progress was told"
         assert shares == sorted(shares), "progress fell"
         assert min(shares) > 0
@@ -171,7 +176,10 @@ class AttackContract(Contract):
         share = float(self.feasible().around(jnp.asarray(result.start)).share_at_bounds(jnp.asarray(result.points)))
         assert health.share_at_bounds == pytest.approx(share, rel=1e-6)  # may be computed in float32
         assert health.sentence.endswith(".")
-        assert (health.verdict == "failed") == (not health.rose), health.sentence
+        assert health.training is Status.DONE, health.training.message
+        assert health.gain_left >= 0
+        if not health.rose:
+            assert health.verdict == "failed", "what did not rise did not work"
 
     def _threat(self, budget: int) -> ThreatModel:
         return ThreatModel(budget, feasible=self.feasible())
@@ -190,7 +198,13 @@ class AttackContract(Contract):
 
     def _result(self) -> AttackResult:
         """Return the attack's result, crafted once."""
-        return self.once(("result", self.attack(), _SEED, self.budget), self._craft)
+        return self.once(self._key("result"), self._craft)
+
+    def _key(self, what: str) -> tuple[Any, ...]:
+        """Return all that a result depends on, in a form that can be compared."""
+        rows = b"".join(np.asarray(a).tobytes() for a in (*self.train_rows(), *self.validation_rows()))
+        threat = str(self._threat(self.budget).describe())
+        return what, self.attack(), self.learner(), self.schedule(), threat, rows
 
     def _told(self) -> list[float]:
         shares: list[float] = []

@@ -17,12 +17,7 @@ class Contract:
 
     @pytest.fixture(autouse=True)
     def _float64(self):
-        if not jax.config.read("jax_enable_x64"):
-            pytest.fail(
-                "backgrad.testing compares in float64, but JAX computes in float32: "
-                "call jax.config.update('jax_enable_x64', True) in your conftest.py.",
-                pytrace=False,
-            )
+        require_float64()
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return what `make` gives, made once for all tests of a class that ask under one key.
@@ -44,8 +39,18 @@ class Contract:
         return kept[key]
 
 
+def require_float64() -> None:
+    """Fail unless JAX's numbers are float64."""
+    if jnp.result_type(float) != jnp.float64:
+        pytest.fail(
+            "backgrad.testing compares in float64, but JAX computes in float32: "
+            "call jax.config.update('jax_enable_x64', True) in your conftest.py.",
+            pytrace=False,
+        )
+
+
 def random_rows(n: int, n_features: int, n_outputs: int, *, seed: int) -> Samples:
-    """Return rows of normal features, soft labels (or normal responses, where they are one column) and uneven weights."""
+    """Return rows of normal features, soft labels (normal responses, where they are one column) and uneven weights."""
     rng = np.random.default_rng([seed, n])
     x = rng.normal(size=(n, n_features))
     y = rng.dirichlet(np.ones(n_outputs), size=n) if n_outputs > 1 else rng.normal(size=(n, 1))

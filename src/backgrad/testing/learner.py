@@ -163,7 +163,7 @@ class LearnerContract(Contract):
 
         # Traced and not run: compiling it once more would tell no more about types.
         found = eqx.filter_eval_shape(everything, *cast(arrays, jnp.float32))
-        assert {name: precisions(tree) for name, tree in found.items()} == dict.fromkeys(found, {"float32"})
+        assert {name: precisions(tree) for name, tree in found.items()} == {name: {"float32"} for name in found}
 
     def test_training_lowers_the_loss(self):
         """`train` ends lower than it began, and takes the learner's own initial parameters."""
@@ -179,9 +179,7 @@ class LearnerContract(Contract):
     def test_training_does_not_see_rows_of_weight_zero(self):
         """Wherever rows of weight 0 lie and whatever their labels, training ends at the same parameters."""
         learner, params, rows = self._at()
-        one, two = (
-            train(learner, each, schedule=self.schedule, params=params).params for each in self._absent(rows)
-        )
+        one, two = (train(learner, each, schedule=self.schedule, params=params).params for each in self._absent(rows))
         check_agreement(one, two, error=_ROUND_OFF)
 
     def _at(self) -> tuple[Any, Params, Samples]:
