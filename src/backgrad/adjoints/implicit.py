@@ -130,7 +130,8 @@ class Implicit(Adjoint):
         # lineax compares entry by entry; without an absolute part, an entry that is exactly 0 gives 0/0, which ends the
         # solve at once.
         largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(cotangent)]))
-        method = lx.CG(rtol=self.solver_tolerance, atol=self.solver_tolerance * largest, max_steps=self.max_steps)
+        # lineax takes arrays too, which its annotation does not say.
+        method = lx.CG(self.solver_tolerance, self.solver_tolerance * largest, max_steps=self.max_steps)  # pyright: ignore[reportArgumentType]
         return lx.linear_solve(operator, cotangent, method, throw=False).value
 
     def _neumann(self, hessian, cotangent: Params) -> Params:

@@ -11,6 +11,7 @@ class LearnerName(StrEnum):
     adaline = "adaline"
     svm = "svm"
     mlp = "mlp"
+    cnn = "cnn"
     ridge = "ridge"
 
 
