@@ -58,7 +58,7 @@ def make_learner(name: str, *, n_features: int, n_classes: int, l2: Any = 0.0, r
         raise InputError(f"learner must be one of {', '.join(LEARNER_NAMES)}; got {name!r}.")
     fitting = learner_names(n_classes, regression=regression)
     if name not in fitting:
-        names = " or ".join(fitting)
+        names = " or ".join(one for one in fitting if one != "cnn")  # which takes images alone
         if regression:
             raise InputError(f"{name} separates classes, but the data have responses: use {names}.")
         if name in _BINARY:

@@ -203,10 +203,9 @@ class CNN(Learner):
         # Where a side is odd, windows reach one place beyond it, which the convolution is computed at and must not win.
         padding = ((0, 0), (1, 1 + height % 2), (1, 1 + width % 2), (0, 0))
         places = (_by_patches if im2col else _by_lax)(jnp.pad(images, padding), kernel)
-        return first_max(
-            first_max(places[0][0], _without_end(places[0][1], 2, width)),
-            _without_end(first_max(places[1][0], _without_end(places[1][1], 2, width)), 1, height),
-        )
+        upper, lower = (first_max(left, _without_end(right, 2, width)) for left, right in places)
+        # Held by a barrier: XLA would compute what follows anew for each of the slices that the next patches take.
+        return jax.lax.optimization_barrier(first_max(upper, _without_end(lower, 1, height)))
 
 
 def _check_shape(n_features: int, image_shape: tuple[int, ...] | None) -> None:
@@ -241,7 +240,8 @@ def normalise(images: Float[Array, "c h w n"]) -> Float[Array, "c h w n"]:
     """
     channel = np.arange(images.shape[0])
     near = jnp.asarray(np.abs(channel[:, None] - channel) <= _RADIUS, images.dtype)
-    root = jax.lax.rsqrt(1 + _ALPHA * jnp.tensordot(near, images * images, axes=1))
+    sums = jax.lax.optimization_barrier(jnp.tensordot(near, images * images, axes=1))
+    root = jax.lax.rsqrt(1 + _ALPHA * sums)
     return images * root * jnp.sqrt(root)
 
 

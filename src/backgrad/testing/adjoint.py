@@ -191,7 +191,7 @@ class AdjointContract(Contract):
             "labels": points.y,
             "weights": points.weight,
             # Of a type that is certain: what is compiled for Python's numbers is compiled anew for arrays.
-            "l2": jnp.asarray(0.05, float),
+            "l2": jnp.asarray(getattr(self.learner(), "l2", 0.0), float),
             "step_size": jnp.asarray(getattr(schedule, "step_size", 0.1), float),
             "momentum": jnp.asarray(getattr(schedule, "momentum", 0.0), float),
             "params": moved(self.learner().init(jax.random.key(1)), seed=3),
