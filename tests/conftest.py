@@ -1,6 +1,9 @@
 """Settings of all tests: float64, and jaxtyping's shapes checked at run time."""
 
+import gc
+import itertools
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -8,3 +11,23 @@ os.environ.setdefault("JAX_ENABLE_X64", "1")
 import jaxtyping
 
 jaxtyping.install_import_hook("backgrad", "beartype.beartype")
+
+# Linux allows a process 65,530 mapped regions, and every compiled program takes a few: past the limit the compiler
+# crashes instead of raising. A test needs a few hundred at most.
+_MOST_REGIONS = 30_000
+_MAPS = Path("/proc/self/maps")
+_DONE = itertools.count(1)
+
+
+def pytest_runtest_teardown(item):
+    """Forget compiled programs before there are too many; looking takes milliseconds, so not after each test."""
+    del item
+    if next(_DONE) % 20 or not _MAPS.exists():
+        return
+    with _MAPS.open("rb") as maps:
+        regions = sum(1 for _ in maps)
+    if regions > _MOST_REGIONS:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()

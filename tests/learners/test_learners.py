@@ -188,8 +188,9 @@ def test_every_name_of_the_catalogue_makes_its_learner(name):
         "svm": bg.SmoothSVM,
         "mlp": bg.MLP,
         "cnn": bg.CNN,
+        "ridge": bg.Ridge,
     }[name]
-    model = make_learner(name, n_features=D, n_classes=2, l2=0.25)
+    model = make_learner(name, n_features=D, n_classes=2, l2=0.25, regression=name == "ridge")
     assert type(model) is kind
     assert (model.n_features, model.n_outputs, model.strength) == (D, 2, 0.25)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -215,5 +216,5 @@ def test_a_multiclass_learner_takes_three_classes(name):
 
 
 def test_an_unknown_learner_is_answered_with_the_known_ones():
-    with pytest.raises(InputError, match=r"learner must be one of logistic, softmax, .*mlp; got 'forest'"):
+    with pytest.raises(InputError, match=r"learner must be one of logistic, softmax, .*mlp, .*; got 'forest'"):
         make_learner("forest", n_features=D, n_classes=2)
