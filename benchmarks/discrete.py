@@ -271,9 +271,7 @@ def compare(dataset: str, learner: str, contenders, *, splits: int, iterations: 
     """Print one table; differences are paired by split."""
     rows, base = draw(dataset, splits=splits, seed=seed), None
     print(f"\n{dataset}, {learner}: test error in % over {splits} splits, {iterations} hypergradients")
-    print(
-        f"{'':<28}{'error':>12}{'less annealed':>15}{'objective':>11}{'below flips in':>16}{'seconds':>9}", flush=True
-    )
+    print(f"{'':<28}{'error':>12}{'vs annealed':>15}{'objective':>11}{'below flips in':>16}{'seconds':>9}", flush=True)
     for contender in contenders:
         outcomes = judge(contender, dataset, learner, rows, iterations=iterations, seed=seed)
         errors, flips = (

@@ -130,6 +130,9 @@ def suite(one):
         def adjoint(self):
             return one
 
+        def learner(self):
+            return bg.Adaline(4, 0.05)  # quick to compile
+
     return Suite()
 
 

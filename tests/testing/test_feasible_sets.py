@@ -43,15 +43,15 @@ SETS = {
     "columns": MIXED,
     "immutable": bg.Immutable(MIXED, (0, 1, 2, 5)).around(jnp.asarray(START)),
     "l2 ball": bg.Ball(bg.Box(), 0.3).around(jnp.asarray(START)),
-    "linf ball": bg.Ball(bg.Box(), 0.1, "linf").around(jnp.asarray(START)),
-    "linked": bg.Linked(bg.Box(), mean),
     "rescaled": Rescaled(bg.Integer(0, 9), 0.3, jnp.asarray([0.1, 7.0, 3.0, 1.0, 0.9, 255.0])),
     "linked by a ratio": bg.Linked(bg.Box(), ratio),
 }
 
 
-# The same classes with other settings.
+# The same classes with other settings, for before a release.
 MORE = {
+    "linf ball": bg.Ball(bg.Box(), 0.1, "linf").around(jnp.asarray(START)),
+    "linked": bg.Linked(bg.Box(), mean),
     "unit box": bg.Box(),
     "learnt box": bg.Box.from_data(np.random.default_rng(0).normal(size=(50, D)), quantiles=(0.05, 0.95)),
     "immutable without a start": bg.Immutable(MIXED, (0, 1, 2, 5)),

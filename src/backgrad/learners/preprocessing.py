@@ -123,8 +123,12 @@ class Preprocessed(Learner):
         """Whether the learner's scores are responses."""
         return getattr(self.learner, "regression", False)
 
+    def transform_rows(self, state: Any, block: Samples) -> Samples:
+        """Return training rows as the learner sees them: their features transformed, unless a subclass does more."""
+        return block._replace(x=self.transform(state, block.x))
+
     def _transformed(self, state: Any, blocks: tuple[Samples, ...]) -> tuple[Samples, ...]:
-        return tuple(block._replace(x=self.transform(state, block.x)) for block in blocks)
+        return tuple(self.transform_rows(state, block) for block in blocks)
 
     def _columns(self) -> tuple[int, ...]:
         return () if self.n_features is None else (self.n_features,)

@@ -24,6 +24,7 @@ from ..types import Params, Samples
 from .base import Learner, softplus
 from .linear import Linear, LinearParams
 from .mlp import MLP, Layer
+from .preprocessing import Preprocessed
 
 
 def _hinge(margin: Float[Array, "..."], smoothing: float) -> Float[Array, "..."]:
@@ -108,12 +109,18 @@ class OneVsRest(Linear):
         return LinearParams(jnp.zeros((self.n_features, *shape)), jnp.zeros(shape))
 
     def row_losses(self, scores, y):
-        """Return the loss of every row, summed over its machines."""
+        """Return the loss of every row, summed over its machines.
+
+        Labels of 2k columns say what a row counts in each machine as its class, and then as another.
+        """
         loss = functools.partial(_LOSSES[self.margin_loss], smoothing=self.smoothing)
         if scores.ndim == 1:
             return y[:, 1] * loss(scores) + y[:, 0] * loss(-scores)
-        own = y if self.positive_weight is None else y * jnp.asarray(self.positive_weight, y.dtype)
-        others = jnp.sum(y, axis=1, keepdims=True) - y
+        if y.shape[1] == 2 * self.n_classes:
+            own, others = jnp.split(y, 2, axis=1)
+        else:
+            own = y if self.positive_weight is None else y * jnp.asarray(self.positive_weight, y.dtype)
+            others = jnp.sum(y, axis=1, keepdims=True) - y
         return jnp.sum(own * loss(scores) + others * loss(-scores), axis=1)
 
 
@@ -267,6 +274,48 @@ class ClassWeighted(Wrapped):
             return _with_settings(self.learner, positive_weight=weights).loss_over(params, blocks)
         weighted = tuple(block._replace(weight=block.weight * (block.y @ weights)) for block in blocks)
         return self.learner.loss_over(params, weighted)
+
+
+class _RowSteps(Preprocessed):
+    """What `row_steps` returns; the state of its preprocessing is κ."""
+
+    weights: Any = eqx.field(default=None, static=True)
+
+    def identity(self) -> Float[Array, "k"]:
+        """Return weights of 1."""
+        return jnp.ones(self.n_outputs)
+
+    def fit(self, blocks: tuple[Samples, ...]) -> Float[Array, "k"]:
+        """Return the weights of the classes."""
+        if self.weights is None:
+            return jnp.ones(self.n_outputs, blocks[0].x.dtype)
+        return ClassWeighted(self.learner, self.weights).class_weights(blocks)
+
+    def transform(self, state: Float[Array, "k"], x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """Return the features as they are."""
+        del state
+        return x
+
+    def transform_rows(self, state: Float[Array, "k"], block: Samples) -> Samples:
+        """Return rows of weight 1 whose labels hold all weights, since losses are linear in labels."""
+        counts = block.weight[:, None] * block.y
+        own = counts * state
+        if self.n_outputs > 2:
+            own = jnp.concatenate([own, jnp.sum(counts, axis=1, keepdims=True) - counts], axis=1)
+        return block._replace(y=own, weight=jnp.ones_like(block.weight))
+
+
+def row_steps(learner: Any, weights: tuple[float, ...] | Literal["balanced"] | None = None) -> Preprocessed:
+    """Count rows as the steps of scikit-learn's SGD do: 𝓛 = Σ_i ω_i ℓ_i / n + λ/2 ‖w‖², with the weights κ of classes.
+
+    A step goes by the weights of its own rows and not by their share among them, which of one row would be 1 whatever
+    its weight; and weights that are `"balanced"` count all rows, whichever a step has.
+
+    Args:
+        learner: a `OneVsRest`, perhaps in other wrappers.
+        weights: κ as in `ClassWeighted`, those of class c counting in its own machine alone where there are several.
+    """
+    return _RowSteps(learner, weights)
 
 
 class SklearnMLP(MLP):
