@@ -18,6 +18,11 @@ they were measured. `benchmarks/discrete.py` holds this against other searches o
 With p·d free coordinates, an attack fits the few hundred validation rows it can see better than the rows it is meant to
 harm. `dropout` works against that: each gradient is taken on validation rows of which a random share of the features is
 set to zero. The best iterate is kept, not the last, judged on the rows as they are.
+
+Networks that start from other initial parameters end elsewhere, and points that were made for one start do nothing to
+another. With `redraw`, each gradient is taken through training from initial parameters drawn afresh, so that the
+attack is one on all of them. The objective of a single draw says little of an iterate then, and the last iterate is
+kept, where steps have become small; the result's health is judged from the schedule's own start.
 """
 
 from typing import Any, NamedTuple
@@ -57,6 +62,8 @@ class JointAttack(Attack):
         temperatures: first and last temperature of a discrete set's relaxation.
         dropout: the share of the validation rows' features that is set to zero, afresh at each iteration. It suits
             data whose features are many weak hints, such as words, and hurts with images.
+        redraw: whether each iteration trains from initial parameters and batches of its own, for victims whose initial
+            parameters are unknown and matter.
 
     Raises:
         InputError: a number out of its range.
@@ -67,6 +74,7 @@ class JointAttack(Attack):
     discrete_step_size: float = eqx.field(default=0.2, static=True)
     temperatures: tuple[float, float] = eqx.field(default=(1.0, 0.05), static=True)
     dropout: float = eqx.field(default=0.0, static=True)
+    redraw: bool = eqx.field(default=False, static=True)
 
     name = "joint"
 
@@ -128,6 +136,8 @@ class JointAttack(Attack):
     def measure(self, objective: OuterObjective, feasible: FeasibleSet, state: SearchState):
         """Return the feasible points of an iterate, their objective, the gradient at the iterate, and the drift."""
         temperature = self.temperature(state)
+        if self.redraw:
+            objective = objective.redrawn(jax.random.fold_in(state.key, state.step))
         soft, pull = jax.vjp(lambda latent: feasible.relax(latent, temperature), state.latent)
         found = objective.hypergradient(soft, climb=self.climb(objective.validation, state))
         points = feasible.project(soft)
@@ -200,7 +210,7 @@ def _step(attack: JointAttack, objective: OuterObjective, feasible: FeasibleSet,
     rule = attack.optimiser(feasible, gradient.shape[1])
     updates, optimiser = rule.update(gradient, state.optimiser, state.latent)
     latent = state.latent + jnp.asarray(updates)
-    better = value > state.best_value
+    better = (value > state.best_value) | attack.redraw
     new = SearchState(
         feasible.settle(latent),
         optimiser,

@@ -132,10 +132,8 @@ class Attack(eqx.Module):
         soft = _soft_labels(labels, train, threat)
         begin = _feasible_start(points, train, threat)
         feasible, begin = _with_labels(threat, begin, soft)
-        groups, sizes = group_members(threat.knowledge.members(learner, schedule), train.x.dtype)
-        adjoints = tuple(default_adjoint(group.schedule) if adjoint is None else adjoint for group in groups)
-        objective = OuterObjective(
-            groups, sizes, adjoints, threat.goal, train, validation, soft, threat.labels, threat.knowledge.caution
+        objective = make_objective(
+            learner, train, validation, schedule=schedule, threat=threat, labels=soft, adjoint=adjoint
         )
         if threat.budget == 0:
             found = Optimised(begin, np.zeros(0), 0.0)
@@ -151,11 +149,39 @@ class Attack(eqx.Module):
             start_labels=first_labels,
             trace=found.trace,
             threat_model=threat,
-            adjoint=", ".join(dict.fromkeys(type(a).__name__ for a in adjoints)),
+            adjoint=", ".join(dict.fromkeys(type(a).__name__ for a in objective.adjoints)),
             attack=self.name,
             seed=seed,
             health=_health(objective, feasible, begin, found, seed),
         )
+
+
+def make_objective(
+    learner: Any,
+    train: Samples,
+    validation: Samples,
+    *,
+    schedule: Schedule,
+    threat: ThreatModel,
+    labels: jax.Array,
+    adjoint: Adjoint | None = None,
+) -> OuterObjective:
+    """Return the attacker's objective as a function of the points.
+
+    Args:
+        learner: the learner to attack.
+        train: the clean training rows, with one-hot labels.
+        validation: the rows on which the attacker measures success.
+        schedule: how the learner is trained, on the attacker's assumption.
+        threat: goal, knowledge and labels.
+        labels: soft labels of the points, (p, k).
+        adjoint: how hypergradients are computed; exact for the schedule where omitted.
+    """
+    groups, sizes = group_members(threat.knowledge.members(learner, schedule), train.x.dtype)
+    adjoints = tuple(default_adjoint(group.schedule) if adjoint is None else adjoint for group in groups)
+    return OuterObjective(
+        groups, sizes, adjoints, threat.goal, train, validation, labels, threat.labels, threat.knowledge.caution
+    )
 
 
 def start_points(rows: Samples, threat: ThreatModel, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..adjoints.base import Adjoint
 from ..threat.goals import Goal
@@ -113,6 +113,19 @@ class OuterObjective(eqx.Module):
             return Hypergradient(values[0], gradients[0], drifts[0])
         combined, share = jax.value_and_grad(self._combine)(values)
         return Hypergradient(combined, jnp.tensordot(share, gradients, axes=1), jnp.max(drifts))
+
+    def redrawn(self, key: PRNGKeyArray) -> "OuterObjective":
+        """Return the same objective with other initial parameters and batches, those that follow from a key."""
+
+        def redraw(number: int, size: int, group: Member) -> Member:
+            own = jax.random.fold_in(key, number)
+            stacked = _is_stack(group.schedule.key)
+            fresh = _Stack(jax.random.split(own, size)) if stacked else own
+            return eqx.tree_at(lambda g: g.schedule.key, group, fresh, is_leaf=lambda x: x is None)
+
+        pairs = zip(self.groups, self.sizes, strict=True)
+        groups = tuple(redraw(number, size, group) for number, (group, size) in enumerate(pairs))
+        return eqx.tree_at(lambda o: o.groups, self, groups)
 
     def split(self, points: Float[Array, "p _"]) -> tuple[Float[Array, "p d"], Float[Array, "p k"]]:
         """Return the features and the soft labels of points."""

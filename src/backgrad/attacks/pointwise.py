@@ -4,8 +4,10 @@ A single point x_c ascends by steps of fixed length along its normalised hypergr
 
     x_c ← Π_Φ(x_c + α ∇_{x_c}𝒜 / ‖∇_{x_c}𝒜‖),    until 𝒜 gains less than ε  (Algorithm 1, line 5),
 
-while the others stay. `GreedyAttack` adds the points one after another, each optimised once when it joins.
-`CoordinateAttack` starts with all points in place and goes round them in passes, which the paper's CNN experiment does.
+while the others stay. With a line search, a step that gains less than ε is tried again at half its length, a given
+number of times, before the point stops; the point never moves to where 𝒜 is lower. `GreedyAttack` adds the points
+one after another, each optimised once when it joins. `CoordinateAttack` starts with all points in place and goes round
+them in passes, which the paper's CNN experiment does.
 On a binary set a step of length α flips the α² coordinates that promise most.
 
 Shapes are static: points yet to join are there with weight 0, so one compilation serves however many points.
@@ -33,6 +35,7 @@ class PointwiseAttack(Attack):
         max_steps: most ascent steps of a point, each time it is its turn.
         step_size: α, the length of a step.
         epsilon: ε, the gain of 𝒜 below which a point stops.
+        halvings: how often a step that gained too little is tried again at half its length (line search).
 
     Raises:
         InputError: a number out of its range.
@@ -41,9 +44,11 @@ class PointwiseAttack(Attack):
     max_steps: int = eqx.field(default=100, static=True)
     step_size: float = eqx.field(default=1.0, static=True)
     epsilon: float = eqx.field(default=1e-5, static=True)
+    halvings: int = eqx.field(default=0, static=True)
 
     def __check_init__(self):
         check_count(max_steps=self.max_steps)
+        check_count(least=0, halvings=self.halvings)
         check_positive(step_size=self.step_size)
         check_not_negative(epsilon=self.epsilon)
 
@@ -101,12 +106,12 @@ class CoordinateAttack(PointwiseAttack):
 
 
 class _Walk(NamedTuple):
-    """One point's ascent: where it is, the best so far, and the objective of each step taken."""
+    """One point's ascent: where it is, 𝒜 and its gradient there, how often the step was halved, and what was seen."""
 
     x: Float[Array, "1 d"]
+    value: Float[Array, ""]
     gradient: Float[Array, "1 d"]
-    best: Float[Array, "1 d"]
-    best_value: Float[Array, ""]
+    halved: Int[Array, ""]
     values: Float[Array, "s"]
     i: Int[Array, ""]
     drift: Float[Array, ""]
@@ -130,21 +135,23 @@ def _ascend(
     def measure(x):
         return single.hypergradient(x, others=others)
 
+    # Lengths are static, since on a discrete set they say how many coordinates flip.
+    lengths = [attack.step_size * 0.5**halved for halved in range(attack.halvings + 1)]
+    moves = [lambda x, slope, length=length: feasible.ascend(x, slope, length) for length in lengths]
+
     def more(walk):
-        # Step i was measured; go on if it gained at least ε over the one before.
-        gained = (walk.i == 0) | (walk.values[walk.i] - walk.values[jnp.maximum(walk.i - 1, 0)] >= attack.epsilon)
-        return gained & (walk.i < attack.max_steps)
+        return (walk.halved <= attack.halvings) & (walk.i < attack.max_steps)
 
     def step(walk):
-        x = feasible.ascend(walk.x, walk.gradient, attack.step_size)
+        x = jax.lax.switch(walk.halved, moves, walk.x, walk.gradient)
         found = measure(x)
-        # The step that ends the ascent may have lost, hence the best is kept, not the last.
-        better = found.value > walk.best_value
+        better = found.value > walk.value
+        enough = found.value - walk.value >= attack.epsilon
         return _Walk(
-            x,
-            found.gradient,
-            jnp.where(better, x, walk.best),
-            jnp.where(better, found.value, walk.best_value),
+            jnp.where(better, x, walk.x),
+            jnp.where(better, found.value, walk.value),
+            jnp.where(better, found.gradient, walk.gradient),
+            jnp.where(enough, walk.halved, walk.halved + 1),
             walk.values.at[walk.i + 1].set(found.value),
             walk.i + 1,
             jnp.maximum(walk.drift, found.drift),
@@ -152,6 +159,8 @@ def _ascend(
 
     x = points[mover][None]
     found = measure(x)
-    begin = _Walk(x, found.gradient, x, found.value, values.at[0].set(found.value), jnp.int32(0), found.drift)
+    begin = _Walk(
+        x, found.value, found.gradient, jnp.int32(0), values.at[0].set(found.value), jnp.int32(0), found.drift
+    )
     end = jax.lax.while_loop(more, step, begin)
-    return points.at[mover].set(end.best[0]), end.values, end.i + 1, end.drift
+    return points.at[mover].set(end.x[0]), end.values, end.i + 1, end.drift

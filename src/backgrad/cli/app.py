@@ -16,6 +16,7 @@ from ..errors import DivergenceError, InputError, NotConvergedError
 from .attack import attack
 from .curve import curve
 from .datasets import datasets
+from .reproduce import reproduce
 from .study import study
 from .transfer import transfer
 
@@ -52,6 +53,7 @@ app.command(help=_flowing(transfer.__doc__), epilog="Example: backgrad transfer 
     transfer
 )
 app.command(help=_flowing(study.__doc__), epilog="Example: backgrad study mine.yaml --workers 4")(study)
+app.command(help=_flowing(reproduce.__doc__), epilog="Example: backgrad reproduce figure2 --quick")(reproduce)
 app.command(help=_flowing(datasets.__doc__))(datasets)
 
 

@@ -223,12 +223,12 @@ def _rows(data: "Data", settings: Mapping[str, Any], seed: int, splits: Sequence
 def _as_outcome(outcome: "SplitOutcome", points: int, n_classes: int) -> Outcome:
     """Return a split's outcome as plain values and arrays."""
     made, rows = outcome.attack, outcome.rows
-    health = {name: _number(value) for name, value in dataclasses.asdict(made.health).items()}
+    health = {name: number(value) for name, value in dataclasses.asdict(made.health).items()}
     values = {
-        "errors": _numbers(outcome.errors),
-        "class_errors": {name: [_number(v) for v in found] for name, found in outcome.class_errors.items()},
-        "goal_rates": _numbers(outcome.goal_rates),
-        "sklearn_errors": _numbers(outcome.sklearn_errors),
+        "errors": numbers(outcome.errors),
+        "class_errors": {name: [number(v) for v in found] for name, found in outcome.class_errors.items()},
+        "goal_rates": numbers(outcome.goal_rates),
+        "sklearn_errors": numbers(outcome.sklearn_errors),
         "diverged": bool(outcome.diverged),
         "health": health,
         "adjoint": made.adjoint,
@@ -252,11 +252,12 @@ def _as_outcome(outcome: "SplitOutcome", points: int, n_classes: int) -> Outcome
     return Outcome(values, arrays, {"crafting": outcome.seconds})
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _number(value) for name, value in values.items()}
+def numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values whose numbers are those that JSON has, see `number`."""
+    return {name: number(value) for name, value in values.items()}
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
     """Return a number as Python's own, and one that JSON does not have as None (no rows) or its name (overflow)."""
     if isinstance(value, np.generic):
         value = value.item()

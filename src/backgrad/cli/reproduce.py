@@ -1,0 +1,112 @@
+"""`backgrad reproduce`: the paper's experiments, figure by figure, and its claims."""
+
+import csv
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..paper import Claim, Results, Scale
+    from .output import OutputFolder
+
+
+def reproduce(
+    figures: Annotated[
+        list[str], typer.Argument(help="figure1 … figure7 (figure7 is ours: reversed against exact gradients), or all.")
+    ],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Three splits, and little of the convolutional network: minutes, not hours.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for figures, numbers, claims.json and the results in runs.")] = Path(
+        "backgrad-paper"
+    ),
+    workers: Annotated[
+        int | None, typer.Option(help="Processes on this machine (default: one a core; 1 uses this process).")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A cluster to run on instead: dask://HOST:PORT or ray://HOST:PORT.")
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch the full MNIST for figures 5 and 6.")] = False,
+) -> None:
+    """Repeat the paper's experiments: its figures with their numbers, and a table of its claims.
+
+    Each claim stands beside what the paper's method gives here, and what our best attack gives at the same budget. A
+    finished run is kept and never done again: the same command continues where it was stopped.
+    """
+    from ..paper import EXPERIMENTS, PAPER_TASKS, Results, claims, make_scale, make_study
+    from ..studies.store import Store
+    from .output import OutputFolder
+    from .runs import do_runs, report_failures
+
+    names = list(EXPERIMENTS) if figures == ["all"] else list(dict.fromkeys(figures))
+    scale = make_scale(quick=quick, download=download)
+    study = make_study(names, scale)
+    with OutputFolder(out):  # whether it can be written is found out before hours of work
+        pass
+    given = {"--out": out, "--workers": workers, "--scheduler": scheduler}
+    words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
+    command = shlex.join(["backgrad", "reproduce", *figures, *["--quick"] * quick, *words])
+    store = Store(out / "runs")
+    summary = do_runs(study, store, workers=workers, scheduler=scheduler, tasks=PAPER_TASKS, command=command)
+    if summary.failures:
+        raise SystemExit(report_failures(summary.failures, command))
+    results = Results(study.runs, store)
+    table = claims(results, quick=quick)
+    with OutputFolder(out) as output:
+        for name in names:
+            _prepare(output, name, results)
+        output.prepare_json("claims.json", [claim.as_json() for claim in table])
+        output.commit()
+    _print(table, names, scale, out)
+
+
+def _prepare(output: "OutputFolder", name: str, results: "Results") -> None:
+    """Prepare a figure as PNG and PDF, and its numbers as CSV and JSON."""
+    from ..paper import EXPERIMENTS
+    from .output import figure_writer
+
+    experiment = EXPERIMENTS[name]
+    write = figure_writer(lambda: experiment.draw(results))
+    for suffix in (".png", ".pdf"):
+        output.prepare(f"{name}{suffix}", write)
+    rows = experiment.rows(results)
+    output.prepare_json(f"{name}.json", {"title": experiment.title, "rows": rows})
+    output.prepare(f"{name}.csv", _csv_writer(rows))
+
+
+def _csv_writer(rows: list[dict[str, Any]]) -> Callable[[Path], None]:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+
+    def write(path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            for row in rows:
+                writer.writerow({k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()})
+
+    return write
+
+
+def _print(table: "list[Claim]", names: list[str], scale: "Scale", out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    shown = Table(title="The paper's claims, mean [95 % interval] over splits", title_justify="left", show_lines=True)
+    for heading in ("fig.", "claim and what the paper reports", "the paper's method here", "our best attack", "holds"):
+        shown.add_column(heading, overflow="fold")
+    for claim in table:
+        holds = {True: "yes", False: "no", None: "cannot tell"}[claim.holds]
+        words = f"{claim.claim} (paper: {claim.paper})"
+        shown.add_row(claim.figure, words, claim.paper_method, claim.best_attack or "–", holds)
+    if table:
+        console.print(shown)
+    if {"figure5", "figure6"} & set(names):
+        source = "the full MNIST" if scale.digits == "mnist-full" else "the bundled 10,000 digits of MNIST"
+        console.print(f"Figures 5 and 6 use 1s, 5s and 6s of {source}.", soft_wrap=True)
+    files = ", ".join(f"{name}.png" for name in names)
+    console.print(f"Written to {out}: {files} (and .pdf, .csv, .json), claims.json.", soft_wrap=True)

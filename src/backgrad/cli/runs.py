@@ -1,0 +1,139 @@
+"""What the verbs that do many runs share: workers, progress, and what is said when runs fail or are interrupted."""
+
+import contextlib
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from ..studies.plan import Study
+    from ..studies.runner import Progress, Summary
+    from ..studies.store import Store
+    from ..studies.tasks import Task
+    from ..studies.workers import Finished
+
+
+def do_runs(
+    plan: "Study",
+    store: "Store",
+    *,
+    workers: int | None,
+    scheduler: str | None,
+    tasks: "Mapping[str, Task] | None" = None,
+    command: str,
+) -> "Summary":
+    """Do what is missing of a study, with progress; say how to go on, and exit, where that is interrupted.
+
+    Args:
+        plan: the study.
+        store: where its outcomes are, and go.
+        workers: processes on this machine; one a core where None.
+        scheduler: of a cluster.
+        tasks: those that runs may name; those of study files where None.
+        command: what the user would type to continue.
+    """
+    from rich.console import Console
+
+    from ..studies.runner import check_study, run_study
+    from ..studies.tasks import TASKS
+    from ..studies.workers import WorkersError
+
+    tasks = TASKS if tasks is None else tasks
+    count = count_workers(workers, scheduler, len(plan.runs))
+    check_study(plan, workers=count, scheduler=scheduler, tasks=tasks)
+    try:
+        with _watch(Console(stderr=True), here=count == 1 and scheduler is None) as tell:
+            return run_study(plan, store, workers=count, scheduler=scheduler, tasks=tasks, progress=tell)
+    except (KeyboardInterrupt, WorkersError) as error:
+        kept = sum(store.file(run).exists() for run in plan.runs)
+        lost = isinstance(error, WorkersError)
+        what = str(error) if lost else "interrupted;"
+        _say(f"{what} {kept} of {len(plan.runs)} runs are done and kept. Continue with: {command}")
+        raise SystemExit(_log("".join(traceback.format_exception(error))) if lost else 130) from None
+
+
+def count_workers(workers: int | None, scheduler: str | None, runs: int) -> int:
+    """Return the number of processes: as many as asked for, or one a core and no more than there are runs."""
+    from joblib import cpu_count
+
+    if workers is not None:
+        return workers
+    return 1 if scheduler is not None else min(cpu_count(), runs)
+
+
+def _say(message: str) -> None:
+    print(f"backgrad: {message}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _watch(console: "Console", *, here: bool) -> Iterator[Callable[["Progress"], None]]:
+    """Show progress: a bar on a terminal, a line a run (or a hundredth of them) elsewhere.
+
+    Args:
+        console: where to.
+        here: whether runs are done in this process, where Ctrl-C must wait for a safe moment.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    from .interrupt import deferred_interrupt
+
+    columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    bar = Bar(*columns, console=console, disable=not console.is_terminal, transient=True)
+    shown = [-1]
+    guard: Any = deferred_interrupt() if here else contextlib.nullcontext(lambda: None)
+    with bar, guard as check_interrupt:
+        task = bar.add_task("")
+
+        def tell(state: "Progress") -> None:
+            check_interrupt()
+            text = _left(state)
+            bar.update(task, total=state.total, completed=state.share * state.total, description=text)
+            if state.error is not None:
+                console.print(f"A run failed: {state.error}", soft_wrap=True, markup=False, highlight=False)
+            hundredth = 100 * (state.done + state.failed) // state.total
+            if not console.is_terminal and hundredth != shown[0]:
+                shown[0] = hundredth
+                console.print(f"{state.done} of {state.total} runs done{', ' if text else ''}{text}", soft_wrap=True)
+
+        yield tell
+
+
+def _left(state: "Progress") -> str:
+    if state.waiting:
+        return f"waiting for {state.waiting} runs of another process"
+    return "" if state.seconds_left is None else f"about {_duration(state.seconds_left)} left"
+
+
+def _duration(seconds: float) -> str:
+    """Write a time as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def report_failures(failures: tuple["Finished", ...], command: str) -> int:
+    """Say which runs failed and why, with a log of those that no input explains; return the exit code."""
+    causes = list(dict.fromkeys(str(failure.error) for failure in failures))
+    listed = " ".join(f"({number}) {cause}" for number, cause in enumerate(causes[:5], 1))
+    more = f" and {len(causes) - 5} more" if len(causes) > 5 else ""
+    _say(f"{len(failures)} runs failed: {listed}{more}. All others are kept; to try again: {command}")
+    details = [failure for failure in failures if failure.details is not None]
+    if not details:
+        return 2
+    return _log("".join(f"run {failure.run.identity}\n{failure.details}\n" for failure in details))
+
+
+def _log(text: str) -> int:
+    """Write a log of an internal failure, and say where; return the exit code."""
+    with tempfile.NamedTemporaryFile("w", prefix="backgrad-", suffix=".log", delete=False) as log:
+        log.write(text)
+    _say(f"internal failure. The details are in {log.name}; please report them.")
+    return 4

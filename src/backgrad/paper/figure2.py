@@ -1,0 +1,123 @@
+"""Figures 2 and 3: Spambase and Ransomware, each learner attacked knowingly (PK) and through another (LK-SL)."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from .drawing import STYLES, curve, in_shares, mean_and_half, new_figure, percent_axes
+from .experiment import Experiment, Results, Scale, errors, stacked
+from .settings import BINARY, BUDGETS, FIFTEEN, NAMES, QUICK_SPLITS, SPLITS, poison, runs
+
+DATASETS = ("spambase", "ransomware")
+_TRAIN = 100
+
+
+def settings(dataset: str, learner: str, method: str) -> dict[str, Any]:
+    """Return the settings of a run: the paper's attack at all budgets, or ours at 15 % alone."""
+    points, budgets = (BUDGETS[-1], BUDGETS) if method == "paper" else (FIFTEEN, (0, FIFTEEN))
+    return poison(dataset, learner, method, points=points, budgets=budgets, victims=BINARY, train=_TRAIN)
+
+
+def plan(scale: Scale):
+    """Return the runs of both figures, which are the same."""
+    cases = itertools.product(DATASETS, BINARY, ("paper", "best"))
+    return runs("poison", [settings(*case) for case in cases], QUICK_SPLITS if scale.quick else SPLITS)
+
+
+def outcomes(results: Results, dataset: str, learner: str, method: str):
+    """Return the outcomes of points crafted against a learner."""
+    return results.of("poison", dataset=dataset, learner=learner, method=method)
+
+
+def curves(results: Results, dataset: str, surrogate: str, victim: str, method: str, kind: str = "confusion"):
+    """Return the test errors of a victim at every budget, (splits, B)."""
+    return errors(stacked(outcomes(results, dataset, surrogate, method), f"{kind}.{victim}"))
+
+
+def rows(results: Results) -> list[dict[str, Any]]:
+    """Return means and intervals of every curve."""
+    found = []
+    for dataset, surrogate, victim, method in itertools.product(DATASETS, BINARY, BINARY, ("paper", "best")):
+        budgets = settings(dataset, surrogate, method)["budgets"]
+        (mean, half), (flips, flips_half) = (
+            mean_and_half(curves(results, dataset, surrogate, victim, method, kind)) for kind in ("confusion", "flips")
+        )
+        for i, budget in enumerate(budgets):
+            found.append(
+                {
+                    "dataset": dataset,
+                    "surrogate": surrogate,
+                    "victim": victim,
+                    "method": method,
+                    "points": budget,
+                    "poison_fraction": budget / (_TRAIN + budget),
+                    "error": float(mean[i]),
+                    "error_half_interval": float(half[i]),
+                    "label_flip_error": float(flips[i]),
+                    "label_flip_half_interval": float(flips_half[i]),
+                }
+            )
+    return found
+
+
+def _rows2(results: Results) -> list[dict[str, Any]]:
+    return [row for row in rows(results) if row["surrogate"] == row["victim"]]
+
+
+def _best(axes: Any, results: Results, dataset: str, surrogate: str, victim: str, label: str | None) -> None:
+    """Mark what our attack reaches at 15 %."""
+    mean, half = mean_and_half(100 * curves(results, dataset, surrogate, victim, "best")[:, -1])
+    colour, _, marker = STYLES[victim]
+    x = 100 * FIFTEEN / (_TRAIN + FIFTEEN)
+    style = {"color": colour, "marker": marker, "markersize": 9, "mfc": "white", "capsize": 3, "linestyle": "none"}
+    axes.errorbar([x], mean, half, label=label, **style)
+
+
+def _draw2(results: Results) -> Any:
+    figure, axes = new_figure(1, 2, (10, 4.2), sharey=True)
+    x = in_shares(BUDGETS, _TRAIN)
+    for ax, dataset in zip(axes[0], DATASETS, strict=True):
+        for learner in BINARY:
+            flips = curves(results, dataset, learner, learner, "paper", "flips")
+            curve(ax, x, flips, learner, f"{NAMES[learner]}, label flips", control=True)
+        for learner in BINARY:
+            crafted = curves(results, dataset, learner, learner, "paper")
+            curve(ax, x, crafted, learner, f"{NAMES[learner]}, paper's method")
+            _best(ax, results, dataset, learner, learner, f"{NAMES[learner]}, our best attack at 15 %")
+        percent_axes(ax, NAMES[dataset])
+    axes[0, 1].set_ylabel("")
+    axes[0, 0].legend(fontsize="x-small", loc="upper left")
+    return figure
+
+
+def _draw3(results: Results) -> Any:
+    figure, axes = new_figure(2, 3, (12, 7), sharex=True, sharey="row")
+    x = in_shares(BUDGETS, _TRAIN)
+    for (i, dataset), (j, surrogate) in itertools.product(enumerate(DATASETS), enumerate(BINARY)):
+        ax = axes[i, j]
+        for victim in BINARY:
+            curve(ax, x, curves(results, dataset, surrogate, victim, "paper"), victim, f"victim {NAMES[victim]}")
+            _best(ax, results, dataset, surrogate, victim, f"{NAMES[victim]}, our best at 15 %")
+        percent_axes(ax, f"{NAMES[dataset]}, points crafted against {NAMES[surrogate]}")
+        if j:
+            ax.set_ylabel("")
+        if not i:
+            ax.set_xlabel("")
+    axes[0, 0].legend(fontsize="x-small", loc="upper left")
+    return figure
+
+
+def at_fifteen(results: Results, dataset: str, surrogate: str, victim: str, method: str, kind: str = "confusion"):
+    """Return the test errors of a victim with 18 points on 100, (splits,)."""
+    budgets = list(settings(dataset, surrogate, method)["budgets"])
+    return curves(results, dataset, surrogate, victim, method, kind)[:, budgets.index(FIFTEEN)]
+
+
+def clean(results: Results, dataset: str, victim: str) -> np.ndarray:
+    """Return the test errors of a victim without points, (splits,)."""
+    return curves(results, dataset, victim, victim, "paper")[:, 0]
+
+
+FIGURE2 = Experiment("figure2", "Perfect knowledge: three learners on Spambase and Ransomware", plan, _draw2, _rows2)
+FIGURE3 = Experiment("figure3", "Surrogate learners: the same points against all three", plan, _draw3, rows)

@@ -1,0 +1,126 @@
+"""Figures 5 and 6: what poisoning digits look like, made for a convolutional network (5) and for a linear model (6)."""
+
+from typing import Any
+
+import numpy as np
+
+from ..studies.plan import Run
+from .drawing import mean_and_half
+from .experiment import Experiment, Results, Scale, errors, stacked
+from .settings import NETWORK_SPLITS, runs
+
+DIGITS = ("1", "5", "6")
+POINTS, MANY = 10, 30
+LEARNERS = ("cnn", "softmax")
+_VICTIMS = 5
+
+
+def _settings(scale: Scale, method: str, learner: str | None, points: int) -> dict[str, Any]:
+    """Return the settings of a run: a method is `clean`, `flips`, `paper` or `best`."""
+    found = {
+        "dataset": scale.digits,
+        "digits": DIGITS,
+        "train": 1000,
+        "validation": 2000 if scale.digits == "mnist-full" else 1000,
+        "victims": 2 if scale.quick else _VICTIMS,
+        "method": method,
+        "learner": learner,
+        "points": points,
+    }
+    if method == "paper":
+        # A step size at which the reversal of the network's training stays within bounds.
+        inner = {"cnn": (0.05, 60, 100), "softmax": (0.5, 60, None)}[str(learner)]
+        found |= dict(zip(("step_size", "steps", "batch_size"), inner, strict=True))
+        found |= {"outer_step_size": 1.0, "outer_steps": (1 if scale.quick else 3) if learner == "cnn" else 50}
+        found |= {"narrow": 4 if scale.quick and learner == "cnn" else 1}
+    if method == "best":
+        few = 8 if scale.quick else 40
+        found |= {"outer_step_size": 1.0, "outer_steps": few if learner == "cnn" else 150}
+        found |= {"narrow": 4 if learner == "cnn" else 1}
+    return found
+
+
+def _cases(scale: Scale) -> list[dict[str, Any]]:
+    budgets = (POINTS,) if scale.quick else (POINTS, MANY)
+    crafted = [("paper", learner, POINTS) for learner in LEARNERS]
+    crafted += [("best", "softmax", POINTS), *(("best", "cnn", points) for points in budgets)]
+    controls = [("clean", None, 0), *(("flips", None, points) for points in budgets)]
+    return [_settings(scale, *case) for case in (*controls, *crafted)]
+
+
+def plan(scale: Scale) -> tuple[Run, ...]:
+    """Return the runs of both figures, which are the same."""
+    return runs("network", _cases(scale), 3 if scale.quick else NETWORK_SPLITS)
+
+
+def outcomes(results: Results, method: str, learner: str | None = None, points: int = POINTS):
+    """Return the outcomes of a method, by split."""
+    wanted = {"method": method} if learner is None else {"method": method, "learner": learner}
+    return results.of("network", **wanted, **({} if method == "clean" else {"points": points}))
+
+
+def has(results: Results, method: str, learner: str | None, points: int) -> bool:
+    """Tell whether a method was run."""
+    wanted = {"method": method} if learner is None else {"method": method, "learner": learner}
+    return results.has("network", **wanted, points=points)
+
+
+def victim_errors(results: Results, victim: str, method: str, learner: str | None = None, points: int = POINTS):
+    """Return test errors, (splits, V) over initialisations."""
+    return errors(stacked(outcomes(results, method, learner, points), f"confusion.{victim}"))
+
+
+def distances(results: Results, learner: str, method: str = "paper") -> np.ndarray:
+    """Return how far points moved from the digits they started as, ‖after − before‖ / ‖before‖, (splits, p)."""
+    found = outcomes(results, method, learner)
+    start, end = stacked(found, "start"), stacked(found, "points")
+    return np.linalg.norm(end - start, axis=-1) / np.linalg.norm(start, axis=-1)
+
+
+def rows(results: Results) -> list[dict[str, Any]]:
+    """Return the errors of both kinds of victims under every method."""
+    cases = [("clean", None, 0)]
+    cases += [("flips", None, points) for points in (POINTS, MANY) if has(results, "flips", None, points)]
+    for learner in LEARNERS:
+        cases += [(method, learner, POINTS) for method in ("paper", "best")]
+    cases += [("best", "cnn", MANY)] if has(results, "best", "cnn", MANY) else []
+    found = []
+    for method, learner, points in cases:
+        for victim in LEARNERS:
+            seen = victim_errors(results, victim, method, learner, points).mean(axis=1)
+            mean, half = mean_and_half(seen)
+            found.append(
+                {
+                    "dataset": str(results.settings("network")["dataset"]),
+                    "method": method,
+                    "crafted_against": learner,
+                    "points": points,
+                    "victim": victim,
+                    "error": float(mean),
+                    "error_half_interval": float(half),
+                    "splits": [float(value) for value in seen],
+                }
+            )
+    return found
+
+
+def _draw(results: Results, learner: str) -> Any:
+    from ..evaluation.displays import PoisonGalleryDisplay
+
+    outcome = outcomes(results, "paper", learner)[0]
+    display = PoisonGalleryDisplay(
+        before=outcome.arrays["start"],
+        after=outcome.arrays["points"],
+        labels=outcome.arrays["labels"],
+        class_names=outcome.values["classes"],
+        image_shape=(28, 28),
+    )
+    return display.plot(max_points=POINTS).figure_
+
+
+FIGURE5 = Experiment(
+    "figure5", "Poisoning digits against the convolutional network", plan, lambda found: _draw(found, "cnn"), rows
+)
+FIGURE6 = Experiment(
+    "figure6", "Poisoning digits against logistic regression", plan, lambda found: _draw(found, "softmax"), rows
+)
