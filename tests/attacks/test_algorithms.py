@@ -50,25 +50,27 @@ def ascend(kind, point, slope, length):
 
 def climb(f, kind, points, mover, present, attack):
     """Let one point ascend, as Algorithm 1 says; return all points with its best, and the trace."""
-    points = points.copy()
+    points, here, halved = points.copy(), points[mover].copy(), 0
     value, gradient = f(points, present)
-    best, best_value, trace = points[mover].copy(), value, [value]
-    while len(trace) <= attack.max_steps:
-        points[mover] = ascend(kind, points[mover], gradient[mover], attack.step_size)
-        value, gradient = f(points, present)
-        trace.append(value)
-        if value > best_value:
-            best, best_value = points[mover].copy(), value
-        if trace[-1] - trace[-2] < attack.epsilon:
-            break
-    points[mover] = best
+    trace = [value]
+    while len(trace) <= attack.max_steps and halved <= attack.halvings:
+        points[mover] = ascend(kind, here, gradient[mover], attack.step_size / 2**halved)
+        found, slope = f(points, present)
+        trace.append(found)
+        if found - value < attack.epsilon:
+            halved += 1
+        if found > value:
+            here, value, gradient = points[mover].copy(), found, slope
+    points[mover] = here
     return points, trace
 
 
+@pytest.mark.parametrize("halvings", [0, 2])
 @pytest.mark.parametrize("kind", ["box", "binary"])
 @pytest.mark.parametrize("name", ["greedy", "coordinate"])
-def test_pointwise_attacks_follow_algorithm_1(name, kind):
-    attack, result = ATTACKS[name, kind], crafted(name, kind)
+def test_pointwise_attacks_follow_algorithm_1_with_a_line_search_and_without(name, kind, halvings):
+    attack = dataclasses.replace(ATTACKS[name, kind], halvings=halvings)
+    result = craft(attack, kind) if halvings else crafted(name, kind)
     f, points, trace = hypergradient(kind, result.labels), result.start, []
     if name == "greedy":
         turns = [(j, j + 1) for j in range(P)]
@@ -129,9 +131,9 @@ def test_random_points_are_the_best_of_as_many_draws_as_asked_for():
 
 # Settings that the tests above hold against a reference, or that a test of their own covers.
 COVERED = {
-    bg.JointAttack: {"iterations", "step_size", "discrete_step_size", "temperatures", "dropout"},
-    bg.GreedyAttack: {"max_steps", "step_size", "epsilon"},
-    bg.CoordinateAttack: {"max_steps", "step_size", "epsilon", "passes"},
+    bg.JointAttack: {"iterations", "step_size", "discrete_step_size", "temperatures", "dropout", "redraw"},
+    bg.GreedyAttack: {"max_steps", "step_size", "epsilon", "halvings"},
+    bg.CoordinateAttack: {"max_steps", "step_size", "epsilon", "passes", "halvings"},
     bg.RandomPoints: {"draws"},
     bg.LabelFlip: set(),
 }
@@ -148,7 +150,7 @@ def test_every_declared_setting_of_an_attack_has_a_test_that_it_acts(kind):
         if getattr(attack, field.name) != field.default
     }
     # References are run at settings of which none is at its default.
-    assert moved == COVERED[kind] - {"dropout"}
+    assert moved == COVERED[kind] - {"dropout", "redraw", "halvings"}  # which have tests of their own
 
 
 def test_dropout_steers_the_search_but_never_judges_it_and_the_best_iterate_is_kept():
@@ -163,6 +165,24 @@ def test_dropout_steers_the_search_but_never_judges_it_and_the_best_iterate_is_k
     # With so little to go by the search strays, and its last iterate is not its best.
     assert dropped.trace[-1] < dropped.trace.max() - 1e-3
     assert dropped.health.objective_best == pytest.approx(dropped.trace.max(), rel=1e-12)
+
+
+def test_redrawing_trains_from_other_parameters_at_every_step_and_keeps_the_last_iterate():
+    # Of a network, whose initial parameters matter. The first draw is already another than the schedule's.
+    network = {"learner": bg.MLP(D, 2, (3,)), "schedule": bg.Descent(20, 0.5, key=jax.random.key(7))}
+    attack = bg.JointAttack(6, step_size=0.2)
+    fixed, moved, again = (
+        craft(dataclasses.replace(attack, redraw=redraw), "box", **network) for redraw in (False, True, True)
+    )
+    np.testing.assert_array_equal(moved.points, again.points)
+    assert moved.trace[0] != fixed.trace[0]
+    stay = craft(dataclasses.replace(attack, redraw=True, step_size=1e-9), "box", **network)
+    assert np.ptp(stay.trace) > 1e-3  # the same points, six networks
+    assert np.abs(stay.points - stay.start).max() < 1e-7
+    # One iteration more moves the points once more, whatever the objective of that draw.
+    values = [craft(bg.JointAttack(n, step_size=0.2, redraw=True), "box", **network).points for n in (1, 2)]
+    np.testing.assert_array_equal(values[0], moved.start)
+    assert (values[1] != moved.start).any()
 
 
 class CountedBox(bg.Box):

@@ -70,6 +70,11 @@ SEARCH: Group = {
         "joint only).",
         _ATTACK,
     ),
+    "reuse": _option(
+        float,
+        "Weight of the attacker's training rows beside the validation rows (default: 1 for joint, else 0).",
+        _ATTACK,
+    ),
     "epsilon": _option(float, "Gain below which a point stops (default: 1e-5; not for joint).", _ATTACK),
 }
 SURROGATES: Group = {

@@ -9,6 +9,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..adjoints.base import Adjoint
 from ..attacks.base import Attack
+from ..checks import check_not_negative
 from ..errors import InputError
 from ..schedules import Schedule
 from ..threat.model import ThreatModel
@@ -88,6 +89,9 @@ class Plan:
         start: the rows that points start from, `"train"` or `"validation"`.
         project_start: whether starting rows outside the feasible set are projected onto it, instead of refused: for
             sets that leave out part of the data on purpose, such as boxes between quantiles.
+        reuse: the weight at which the attacker's training rows count among the rows they measure success on, besides
+            the validation rows at weight 1. An attack has more coordinates than there are validation rows and fits
+            them; more rows leave it less to fit.
     """
 
     learner: Any
@@ -98,11 +102,13 @@ class Plan:
     adjoint: Adjoint | None = None
     start: str = "train"
     project_start: bool = False
+    reuse: float = 0.0
 
     def __post_init__(self):
         """Check the start."""
         if self.start not in ("train", "validation"):
             raise InputError(f"start must be 'train' or 'validation'; got {self.start!r}.")
+        check_not_negative(reuse=self.reuse)
 
     def with_budget(self, budget: int) -> "Plan":
         """Return the same plan with another number of points."""

@@ -17,6 +17,7 @@ from ..attacks.base import AttackResult, start_points
 from ..attacks.starts import require_classes
 from ..errors import InputError
 from ..threat.model import ThreatModel
+from ..types import concatenate
 from .metrics import class_errors, error_rate, squared_error, student_interval
 from .plan import Plan, Rows, Table, as_samples, attack_seed, split_key
 from .victims import fit_victim, reference_estimator, require_sound_training, train_and_predict
@@ -86,6 +87,8 @@ def craft_on_split(
         if plan.project_start:
             points = np.asarray(plan.threat.feasible.project(jnp.asarray(points)))
         start = points, labels
+    if plan.reuse:
+        validation = concatenate((validation, train._replace(weight=plan.reuse * train.weight)))
     return plan.attack.craft(
         plan.learner,
         train,

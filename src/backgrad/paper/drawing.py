@@ -23,7 +23,7 @@ def mean_and_half(values: Any) -> tuple[np.ndarray, np.ndarray]:
     flat = values.reshape(len(values), -1)
     ends = [student_interval(column) or (column.mean(),) * 2 for column in flat.T]
     half = np.array([(high - low) / 2 for low, high in ends]).reshape(values.shape[1:])
-    return values.mean(axis=0), half
+    return np.asarray(values.mean(axis=0)), half
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float], **settings: Any) -> tuple[Any, np.ndarray]:

@@ -98,7 +98,7 @@ class Results:
 
 def errors(counts: np.ndarray) -> np.ndarray:
     """Return the share of wrong predictions of confusion counts, (…, k, k) → (…)."""
-    return 1 - np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
+    return np.asarray(1 - np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1)))
 
 
 def class_errors(counts: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def network(
             with wide:
                 threat = ThreatModel(settings["points"])
                 start = start_points(data.table.samples(rows.train), threat, attack_seed(own))
-                added = tuple(np.asarray(part) for part in start)
+                added = np.asarray(start[0]), np.asarray(start[1])
                 if settings["method"] != "flips":
                     made = _craft(settings, data.table, rows, added, own, lambda share: progress(0.7 * share))
                     values["health"] = numbers(dataclasses.asdict(made.health))
@@ -75,7 +75,7 @@ def _craft(
     settings: Mapping[str, Any],
     table: "Table",
     rows: "Rows",
-    start: tuple[Any, ...],
+    start: tuple[Any, Any],
     own: tuple[int, int],
     progress: Callable[[float], None],
 ) -> "AttackResult":
@@ -118,7 +118,7 @@ def _craft(
 
 
 def _judge(
-    name: str, table: "Table", rows: "Rows", added: tuple[Any, ...] | None, own: tuple[int, int], count: int
+    name: str, table: "Table", rows: "Rows", added: tuple[Any, Any] | None, own: tuple[int, int], count: int
 ) -> np.ndarray:
     """Train victims from initial parameters of their own; return test rows by true and predicted class, (V, k, k)."""
     import equinox as eqx

@@ -178,6 +178,7 @@ class StudyFile(BaseModel):
     outer_step_size: Axis[Number] | None = None
     outer_steps: Axis[Count] | None = None
     dropout: Axis[Number] | None = None
+    reuse: Axis[Number] | None = None
     epsilon: Axis[Number] | None = None
 
 
@@ -195,7 +196,7 @@ AXES: Mapping[str, str] = {
         name: name
         for name in (
             *("step_size", "steps", "momentum", "l2", "hold_others", "labels", "knowledge", "surrogates"),
-            *("attack_step_size", "attack_steps", "outer_step_size", "outer_steps", "dropout", "epsilon"),
+            *("attack_step_size", "attack_steps", "outer_step_size", "outer_steps", "dropout", "reuse", "epsilon"),
         )
     },
 }

@@ -24,6 +24,8 @@ class Options:
         outer_step_size: the length of a step of the attack.
         outer_steps: how many steps the attack takes: of all points together, or of each.
         dropout: the share of the validation rows' features hidden from each step of the joint attack.
+        reuse: the weight of the attacker's training rows among those that success is measured on; 1 in joint attacks,
+            and 0 in others, where omitted.
         epsilon: the gain below which a point stops, in greedy and coordinate attacks.
         start: the rows that points start from, `train` or `validation`.
         goal: `error-generic`, or classes and the labels their rows should get, such as `8:3,4:9`.
@@ -48,6 +50,7 @@ class Options:
     outer_step_size: float | None = None
     outer_steps: int | None = None
     dropout: float | None = None
+    reuse: float | None = None
     epsilon: float | None = None
     start: str = "train"
     goal: str = "error-generic"

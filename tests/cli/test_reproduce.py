@@ -1,0 +1,84 @@
+"""`backgrad reproduce`: what it writes, and how it ends."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.cli.support import run
+
+COMMAND = [sys.executable, "-c", "import sys; from backgrad.cli import main; main(sys.argv[1:])"]
+
+
+def test_names_and_folders_are_checked_before_anything_runs(tmp_path, capsys):
+    code, _, err = run(capsys, "reproduce", "figure9", "--out", tmp_path / "out")
+    assert code == 2
+    assert "figures must be of figure1, figure2" in err
+    assert "got figure9" in err
+    assert not (tmp_path / "out").exists()
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    code, _, err = run(capsys, "reproduce", "figure1", "--out", blocked)
+    assert code == 2
+    assert "--out" in err
+    assert run(capsys, "reproduce")[0] == 2
+
+
+@pytest.mark.slow
+def test_a_figure_is_written_with_its_numbers_and_not_computed_twice(tmp_path, capsys):
+    arguments = ("reproduce", "figure1", "--quick", "--workers", "1", "--out", tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert code == 0, err
+    assert "figure1.png" in out
+    for suffix in ("png", "pdf", "csv", "json"):
+        assert (tmp_path / f"figure1.{suffix}").stat().st_size > 100
+    content = json.loads((tmp_path / "figure1.json").read_text())
+    with (tmp_path / "figure1.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["goal"] for row in table] == [row["goal"] for row in content["rows"]]
+    assert [row["goal"] for row in table] == ["error-generic", "lower left:top"]
+    assert json.loads((tmp_path / "claims.json").read_text()) == []
+    times = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs").iterdir()}
+    assert run(capsys, *arguments)[0] == 0
+    assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs").iterdir()} == times
+
+
+def contents(folder):
+    """Return all numbers of all runs, without their times."""
+    found = {}
+    for file in sorted(folder.glob("*.npz")):
+        with np.load(file) as archive:
+            found[file.name] = {name: archive[name].tobytes() for name in archive.files if name != "timing"}
+    return found
+
+
+@pytest.mark.slow
+def test_a_reproduction_that_is_killed_ten_times_ends_as_an_undisturbed_one(tmp_path):
+    arguments = [*COMMAND, "reproduce", "figure2", "--quick", "--workers", "2", "--out"]
+    rng, once, often = random.Random(0), tmp_path / "once", tmp_path / "often"
+    begin = time.monotonic()
+    subprocess.run([*arguments, str(once)], check=True, capture_output=True)
+    seconds = time.monotonic() - begin
+    done = {}
+    for _ in range(10):
+        process = subprocess.Popen([*arguments, str(often)], start_new_session=True, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.05, 0.3) * seconds)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        now = {file.name: file.stat().st_mtime_ns for file in (often / "runs").glob("*.npz")}
+        assert done.items() <= now.items()  # nothing that was finished is lost, or done again
+        done = now
+    subprocess.run([*arguments, str(often)], check=True, capture_output=True)
+    now = {file.name: file.stat().st_mtime_ns for file in (often / "runs").glob("*.npz")}
+    assert done.items() <= now.items()
+    assert contents(once / "runs") == contents(often / "runs")
+    for name in ("figure2.csv", "figure2.json", "claims.json"):
+        assert (once / name).read_bytes() == (often / name).read_bytes()
