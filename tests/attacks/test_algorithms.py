@@ -44,7 +44,7 @@ def ascend(kind, point, slope, length):
         return np.clip(point + length * slope / np.linalg.norm(slope), 0, 1)
     gain = slope * (1 - 2 * point)
     flip = np.zeros(D, bool)
-    flip[np.argsort(-gain)[: round(length**2)]] = True
+    flip[np.argsort(-gain)[: max(round(length**2), 1)]] = True
     return np.where(flip & (gain > 0), 1 - point, point)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import backgrad as bg
+from backgrad.attacks.base import start_points
 from backgrad.attacks.health import gradient_error
 from backgrad.attacks.objective import OuterObjective, evaluate, group_members
 from backgrad.errors import InputError
@@ -59,6 +60,19 @@ def test_an_error_specific_attack_starts_from_the_classes_involved_with_swapped_
     true = LABELS[:18][same.argmax(1)]
     assert set(true) == {1, 2}
     np.testing.assert_array_equal(result.labels, np.where(true == 1, 2, 1))
+
+
+def test_starting_from_sources_alone_takes_rows_of_the_attacked_classes_where_there_are_enough():
+    threat = bg.ThreatModel(4, bg.ErrorSpecific({1: 2}))
+    points, labels = start_points(TRAIN, threat, 0, sources=True)
+    same = (points[:, None] == np.asarray(TRAIN.x)[None]).all(2)
+    assert set(LABELS[:18][same.argmax(1)]) == {1}
+    assert set(labels) == {2}
+    many = bg.ThreatModel(9, bg.ErrorSpecific({1: 2}))  # of six rows of class 1
+    assert set(start_points(TRAIN, many, 0, sources=True)[1]) == {1, 2}
+    free = bg.ThreatModel(4)
+    for one, other in zip(start_points(TRAIN, free, 0, sources=True), start_points(TRAIN, free, 0), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_holding_others_counts_their_rows_and_not_holding_them_does_not():

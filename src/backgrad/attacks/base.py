@@ -184,7 +184,9 @@ def make_objective(
     )
 
 
-def start_points(rows: Samples, threat: ThreatModel, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def start_points(
+    rows: Samples, threat: ThreatModel, seed: int, *, sources: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Return rows with wrong labels to start from: those of the goal's classes, or of all.
 
     The responses of a regression are sent to the far end of their range.
@@ -193,6 +195,9 @@ def start_points(rows: Samples, threat: ThreatModel, seed: int) -> tuple[np.ndar
         rows: to draw from, with one-hot labels or responses.
         threat: the attacker.
         seed: of the draw.
+        sources: whether to draw rows of the attacked classes alone, labelled as what they should be taken for, where
+            there are enough. They carry an error-specific attack farther than rows of both classes with swapped
+            labels, which the paper starts from.
 
     Returns:
         Features (p, d), and labels (p,) or responses (p, k).
@@ -202,9 +207,11 @@ def start_points(rows: Samples, threat: ThreatModel, seed: int) -> tuple[np.ndar
         return far_responses(x, y, points=threat.budget, rng=rng)
     labels = np.argmax(y, axis=1)
     require_classes(labels)
-    return flipped_rows(
-        x, labels, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=threat.goal.swap(y.shape[1])
-    )
+    swap = threat.goal.swap(y.shape[1])
+    if sources and swap is not None:
+        ahead = threat.goal.swap(y.shape[1], sources=True) or swap
+        swap = ahead if np.isin(labels, list(ahead)).sum() >= threat.budget else swap
+    return flipped_rows(x, labels, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=swap)
 
 
 def _soft_labels(labels, train: Samples, threat: ThreatModel) -> jax.Array:

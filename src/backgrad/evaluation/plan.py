@@ -92,6 +92,8 @@ class Plan:
         reuse: the weight at which the attacker's training rows count among the rows they measure success on, besides
             the validation rows at weight 1. An attack has more coordinates than there are validation rows and fits
             them; more rows leave it less to fit.
+        sources: whether points of an error-specific attack start from rows of the attacked classes alone, see
+            `backgrad.attacks.base.start_points`.
     """
 
     learner: Any
@@ -103,6 +105,7 @@ class Plan:
     start: str = "train"
     project_start: bool = False
     reuse: float = 0.0
+    sources: bool = False
 
     def __post_init__(self):
         """Check the start."""

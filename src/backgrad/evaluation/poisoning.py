@@ -81,9 +81,9 @@ def craft_on_split(
         raise InputError("this attacker does not know the training rows: give Rows.with_surrogate().")
     train, validation = table.samples(known), table.samples(rows.validation)
     start = None
-    if plan.start == "validation" or plan.project_start:
+    if plan.start == "validation" or plan.project_start or plan.sources:
         drawn = train if plan.start == "train" else validation
-        points, labels = start_points(drawn, plan.threat, attack_seed(seed))
+        points, labels = start_points(drawn, plan.threat, attack_seed(seed), sources=plan.sources)
         if plan.project_start:
             points = np.asarray(plan.threat.feasible.project(jnp.asarray(points)))
         start = points, labels

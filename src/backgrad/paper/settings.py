@@ -57,7 +57,7 @@ INNER = {
     "logistic": Inner(0.1, 100, 1.0, 300),
     "adaline": Inner(0.02, 80, 1.0, 100),
     "mlp": Inner(0.1, 200, 0.2, 200),
-    "softmax": Inner(0.1, 60, 1.0, 100, 1e-3),
+    "softmax": Inner(0.2, 60, 1.0, 100, 1e-4),
 }
 
 

@@ -47,9 +47,14 @@ class Goal(eqx.Module):
         losses = self.outer_loss(learner, scores, rows.y, rows.weight)
         return sign * jnp.sum(rows.weight * losses) / jnp.sum(rows.weight)
 
-    def swap(self, n_classes: int) -> dict[int, int] | None:
-        """Return the classes whose rows points start from, each with the wrong label they get; None for all, any."""
-        del n_classes
+    def swap(self, n_classes: int, *, sources: bool = False) -> dict[int, int] | None:
+        """Return the classes whose rows points start from, each with the wrong label they get; None for all, any.
+
+        Args:
+            n_classes: k.
+            sources: whether attacked classes alone are wanted.
+        """
+        del n_classes, sources
         return None
 
     def hits(self, labels, predictions) -> np.ndarray | None:
@@ -170,9 +175,16 @@ class ErrorSpecific(Goal):
         for source in self.mapping:
             _require_rows(validation.weight * _members((source,), validation.y), f"class {source}")
 
-    def swap(self, n_classes: int) -> dict[int, int]:
-        """Return the mapping both ways: sources labelled as their targets, and targets as a source of theirs."""
+    def swap(self, n_classes: int, *, sources: bool = False) -> dict[int, int]:
+        """Return the mapping both ways: sources labelled as their targets, and targets as a source of theirs.
+
+        Args:
+            n_classes: k.
+            sources: whether only the former are wanted.
+        """
         del n_classes
+        if sources:
+            return dict(self.mapping)
         back = {target: source for source, target in reversed(list(self.mapping.items()))}
         return {**back, **self.mapping}
 

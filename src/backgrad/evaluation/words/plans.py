@@ -77,6 +77,8 @@ def make_plan(options: Options, data: Dataset) -> Plan:
         adjoint=_adjoint(options),
         start=options.start,
         project_start=learns_bounds(options.feasible),
+        # Where other classes are to keep their labels, points on both sides of the boundary are needed.
+        sources=options.strategy == "joint" and options.goal != "error-generic" and not options.hold_others,
         reuse=options.reuse if options.reuse is not None else (_REUSE if options.strategy == "joint" else 0.0),
     )
 
