@@ -80,8 +80,9 @@ def paper_options(learner: str, points: int, goal: str = "error-generic") -> dic
 
 
 def best_options(learner: str, points: int, goal: str = "error-generic") -> dict[str, Any]:
-    """Return our best attack in words: the defaults of `backgrad attack`."""
-    return {"learner": learner, "points": points, "goal": goal}
+    """Return our best attack in words: the defaults of `backgrad attack`, with longer steps where k > 2."""
+    longer = {"outer_step_size": 2.0} if learner == "softmax" else {}
+    return {"learner": learner, "points": points, "goal": goal, **longer}
 
 
 def poison(
