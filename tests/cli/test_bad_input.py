@@ -68,6 +68,7 @@ BAD = {
         ["attack", "blobs2", *FEW, "--strategy", "greedy", "--epsilon", NAN],
         "epsilon must be a finite",
     ),
+    "negative reuse": (["attack", "blobs2", *FEW, "--reuse", "-1"], "reuse must be"),
     "dropout of everything": (["attack", "blobs2", *FEW, "--dropout", "1"], "dropout must lie in [0, 1); got 1.0"),
     "dropout not a number": (["attack", "blobs2", *FEW, "--dropout", NAN], "dropout must lie in [0, 1)"),
     "dropout of a greedy attack": (

@@ -115,6 +115,29 @@ def test_the_same_seed_repeats_and_each_split_has_its_own_start(outcome):
     assert other.attack.seed != outcome.attack.seed
 
 
+def test_training_rows_that_are_reused_count_among_those_that_success_is_measured_on():
+    reused = evaluate(dataclasses.replace(FLIPS, reuse=0.5))
+    rows, attack = reused.rows, reused.attack
+    w, b = train_by_hand(
+        np.concatenate([DATA.x[rows.train], attack.points]), np.concatenate([DATA.y[rows.train], attack.labels])
+    )
+    both = np.concatenate([rows.validation, rows.train])
+    weight = np.repeat([1.0, 0.5], [N_VALIDATION, N_TRAIN])
+    weight /= weight.sum()
+    margins = (2 * DATA.y[both] - 1) * (DATA.x[both] @ w + b)
+    losses = 1 / (1 + np.exp(margins / (0.5 * weight @ np.abs(margins))))
+    assert attack.health.objective_best == pytest.approx(weight @ losses, rel=1e-9)
+    # The start, and with it the control, is the same.
+    np.testing.assert_array_equal(attack.start, evaluate(FLIPS).attack.start)
+
+
+def test_an_error_specific_attack_starts_from_attacked_rows_alone_where_the_plan_says_so():
+    threat = bg.ThreatModel(P, bg.ErrorSpecific({0: 1}))
+    for sources, labels in ((True, {1}), (False, {0, 1})):
+        plan = dataclasses.replace(FLIPS, threat=threat, sources=sources)
+        assert set(evaluate(plan).attack.labels) == labels
+
+
 def test_the_test_rows_have_no_say_in_the_attack(outcome):
     x, y = DATA.x.copy(), DATA.y.copy()
     x[outcome.rows.test], y[outcome.rows.test] = 0.5, 1 - y[outcome.rows.test]

@@ -93,6 +93,22 @@ def test_dropout_is_what_was_asked_for():
         plan(strategy="coordinate", dropout=0.35)
 
 
+def test_joint_attacks_reuse_training_rows_and_the_paper_s_do_not():
+    assert (plan().reuse, plan(strategy="greedy").reuse) == (1.0, 0.0)
+    assert (plan(reuse=0.0).reuse, plan(strategy="coordinate", reuse=2.0).reuse) == (0.0, 2.0)
+    with pytest.raises(InputError, match="reuse"):
+        plan(reuse=-1.0)
+
+
+def test_joint_attacks_on_some_classes_start_from_these_unless_others_are_held():
+    iris = bg.load("iris")
+    goal = {"goal": "setosa:virginica", "learner": "softmax"}
+    assert plan(iris, **goal).sources
+    assert not plan(iris, **goal, hold_others=True).sources
+    assert not plan(iris, **goal, strategy="greedy").sources
+    assert not plan().sources
+
+
 def test_adjoints_come_with_schedules_that_they_can_go_back_through():
     reversible, implicit = plan(adjoint="reversible"), plan(adjoint="implicit")
     assert reversible.schedule == bg.Descent(1500, 0.05, 0.9)
