@@ -44,6 +44,24 @@ def test_a_row_of_weight_zero_is_absent():
     check_agreement(one, two, error=1e-12)
 
 
+def test_a_mini_batch_of_absent_rows_moves_nothing_but_by_regularisation():
+    model, clean = learner("logistic"), rows(learner("logistic"), n=12)
+    muted = clean._replace(weight=clean.weight.at[2:].set(0.0))
+    schedule = bg.Descent(3, 0.2, batch_size=1)  # two rows of twelve are there
+    batches = np.asarray(schedule.batches(12)).ravel()
+    start = model.init(jax.random.key(0))
+    expected = jax.tree.map(lambda a: a + 0.1, start)
+    trained = bg.train(model, muted, schedule=schedule, params=expected)
+    for row in batches:
+        if row < 2:
+            one = jax.tree.map(lambda a, row=row: a[row : row + 1], clean)
+            expected = bg.train(model, one, schedule=bg.Descent(1, 0.2), params=expected).params
+        else:
+            weight = expected.weight * (1 - 0.2 * float(model.l2))
+            expected = expected._replace(weight=weight)
+    check_agreement(trained.params, expected, error=1e-12)
+
+
 def test_batches_use_every_row_once_an_epoch_and_repeat_with_the_key():
     schedule = bg.Descent(10, 0.1, batch_size=4, key=jax.random.key(5))
     batches = np.asarray(schedule.batches(20))
@@ -104,6 +122,7 @@ GOOD = rows(learner("logistic"))
 BAD_ROWS = [
     (GOOD._replace(x=GOOD.x.at[0, 0].set(jnp.nan)), "x holds NaN"),
     (GOOD._replace(weight=GOOD.weight.at[0].set(jnp.inf)), "weight holds NaN or infinity"),
+    (GOOD._replace(weight=0 * GOOD.weight), "all are 0"),
     (GOOD._replace(x=GOOD.x[:5]), "with one n"),
     (GOOD._replace(y=GOOD.y[:, :1]), "soft labels of 2 columns"),
     (GOOD._replace(x=GOOD.x[:, :2]), "expects 4 features"),

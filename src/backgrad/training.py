@@ -278,6 +278,9 @@ def check_samples(learner, blocks: tuple[Samples, ...]) -> None:
         for name, values in zip(Samples._fields, block, strict=True):
             if not isinstance(values, Tracer) and not np.isfinite(np.asarray(values)).all():
                 raise InputError(f"rows must be finite, but {name} holds NaN or infinity: drop or impute those rows.")
+    weights = [block.weight for block in blocks]
+    if not any(isinstance(one, Tracer) for one in weights) and not any(np.asarray(one).sum() > 0 for one in weights):
+        raise InputError("rows must have weights of which one at least is above 0; all are 0: give some row a weight.")
 
 
 def _check_block(learner, block: Samples, first: Samples) -> None:

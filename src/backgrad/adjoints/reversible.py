@@ -157,10 +157,11 @@ class _Machine(NamedTuple):
     unravel: Any
     plan: Plan
     bits: int
+    dtype: Any
 
     def to_float(self, whole: Int[Array, "m"]) -> Params:
-        """Return parameters as floats."""
-        return self.unravel(whole.astype(jnp.float64) * 2.0**-self.bits)
+        """Return parameters as floats, of the precision that they came in."""
+        return self.unravel((whole.astype(jnp.float64) * 2.0**-self.bits).astype(self.dtype))
 
     def to_fixed(self, values: Float[Array, "m"]) -> Int[Array, "m"]:
         """Round to multiples of 2^−F; what is not finite or far out of range becomes the largest number."""
@@ -213,7 +214,7 @@ class _Machine(NamedTuple):
 def _machine(params: Params, problem: Problem, adjoint: Reversible) -> tuple[_Machine, FixedState]:
     flat, unravel = ravel_pytree(params)
     plan = adjoint.plan(problem.descent())
-    machine = _Machine(problem, unravel, plan, adjoint.fraction_bits)
+    machine = _Machine(problem, unravel, plan, adjoint.fraction_bits, flat.dtype)
     w = machine.to_fixed(flat.astype(jnp.float64))
     # The last slot takes the writes that follow the last move.
     stack = jnp.zeros((plan.words + 1 if plan.words else 0, flat.size), jnp.uint32)

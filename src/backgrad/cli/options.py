@@ -63,7 +63,9 @@ SEARCH: Group = {
     "attack_step_size": _option(float, "The attacker's own training step (default: the victim's).", _ATTACK),
     "attack_steps": _option(int, "The attacker's own training steps (default: the victim's).", _ATTACK),
     "outer_step_size": _option(float, "Length of a point's step (default: 1; discrete joint: 0.2).", _ATTACK),
-    "outer_steps": _option(int, "Steps of all points (default: 150) or of each (default: 100).", _ATTACK),
+    "outer_steps": _option(
+        int, "Steps of all points (default: 150; unknown-schedule: 300) or of each (default: 100).", _ATTACK
+    ),
     "dropout": _option(
         float,
         "Share of validation features hidden from each step (default: 0.2 for logistic on binary features, else 0; "

@@ -88,7 +88,7 @@ class Learner(eqx.Module):
         for block in blocks:
             total += jnp.sum(block.weight * self.row_losses(self.scores(params, block.x), block.y))
             weight += jnp.sum(block.weight)
-        return total / weight + self.regularisation(params)
+        return per_weight(total, weight) + self.regularisation(params)
 
     def regularisation(self, params: Params) -> Any:
         """Return λ/2 ‖w‖²."""
@@ -111,7 +111,12 @@ def loss_after_first_layer(
     first = jax.lax.optimization_barrier(jnp.concatenate(parts, axis=1)).T
     y, omega = (jnp.concatenate([getattr(block, name) for block in blocks]) for name in ("y", "weight"))
     losses = learner.row_losses(learner.scores_after(params, first), y)
-    return jnp.sum(omega * losses) / jnp.sum(omega) + learner.regularisation(params)
+    return per_weight(jnp.sum(omega * losses), jnp.sum(omega)) + learner.regularisation(params)
+
+
+def per_weight(total: Any, weight: Any) -> Float[Array, ""]:
+    """Return a weighted mean from its two sums, and 0 of rows that are all absent, as a mini-batch's may be."""
+    return jnp.asarray(total / jnp.where(weight > 0, weight, 1.0))
 
 
 @jax.custom_jvp

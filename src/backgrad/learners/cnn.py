@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..checks import check_count, check_not_negative, check_share
 from ..errors import InputError
 from ..types import Samples, concatenate
-from .base import Learner, cross_entropy
+from .base import Learner, cross_entropy, per_weight
 
 # tflearn's defaults for local response normalisation; its β = ¾ is written out in `normalise`.
 _RADIUS, _ALPHA = 5, 1e-4
@@ -170,7 +170,8 @@ class CNN(Learner):
 
     def _loss(self, params: CNNParams, rows: Samples, key: PRNGKeyArray | None) -> Float[Array, ""]:
         losses = self.row_losses(self._scores(params, rows.x, key), rows.y)
-        return jnp.sum(rows.weight * losses) / jnp.sum(rows.weight) + self.regularisation(params)
+        mean = per_weight(jnp.sum(rows.weight * losses), jnp.sum(rows.weight))
+        return mean + self.regularisation(params)
 
     def _scores(self, params: CNNParams, x: Float[Array, "n d"], key: PRNGKeyArray | None) -> Float[Array, "n k"]:
         """Return the scores, in chunks of rows where there are many; gradients run a chunk again."""

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from ..adjoints.base import Field
 from ..types import Params, Samples
+from .base import per_weight
 
 
 class GramParams(NamedTuple):
@@ -71,7 +72,7 @@ class GramField(Field):
         for u, y, w in zip(first, self.labels, self.weights, strict=True):
             total += jnp.sum(w * self.learner.row_losses(self.learner.scores_after(rest, u), y))
             weight += jnp.sum(w)
-        return total / weight + self.learner.regularisation(rest)
+        return per_weight(total, weight) + self.learner.regularisation(rest)
 
 
 class GramSpace(eqx.Module):

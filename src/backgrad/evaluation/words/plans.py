@@ -43,6 +43,8 @@ _REUSE = 1.0
 # How an attacker who does not know the schedule guesses at it: step size and steps in shares of the usual ones, L2.
 _GUESSES = ((1.0, 1.0, 0.0), (0.2, 1 / 15, 0.0), (1.0, 0.2, 0.1), (1.0, 0.5, 0.001))
 _CAUTION = 0.5
+# An ensemble's objective rises more slowly than one victim's.
+_ENSEMBLE_ITERATIONS = 300
 
 
 def make_plan(options: Options, data: Dataset) -> Plan:
@@ -224,7 +226,8 @@ def _attack(options: Options, data: Dataset) -> Attack:
     if options.strategy == "joint":
         if options.epsilon is not None:
             raise InputError("--epsilon is the stopping rule of --strategy greedy and coordinate; joint has none.")
-        kind, given["iterations"] = JointAttack, options.outer_steps
+        longer = _ENSEMBLE_ITERATIONS if options.knowledge == "unknown-schedule" else None
+        kind, given["iterations"] = JointAttack, longer if options.outer_steps is None else options.outer_steps
         discrete = not make_feasible(options.feasible, data).exact
         given["discrete_step_size" if discrete else "step_size"] = options.outer_step_size
         usual = _DROPOUT.get(str(options.learner), 0.0) if data.is_binary else 0.0
