@@ -244,6 +244,7 @@ def judge(contender, dataset: str, learner: str, rows: list[Rows], *, iterations
         schedule=default_schedule(learner),
         attack=contender(iterations, dropout=_DROPOUT.get(learner, 0.0)),
         threat=bg.ThreatModel(20, feasible=bg.Binary()),
+        reuse=1.0,
     )
     return [
         evaluate_split(plan, data.x, data.y, split, n_classes=data.n_classes, seed=(seed, k))

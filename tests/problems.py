@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from backgrad.adjoints.check import check_gradient
 from backgrad.learners.linear import Adaline, LogisticRegression, Ridge, SmoothSVM, SoftmaxRegression
@@ -26,6 +27,11 @@ def learner(name, l2=0.05):
         "mlp-tanh": lambda: MLP(D, K, (5,), "tanh", l2),
         "mlp-relu": lambda: MLP(D, K, (6, 4), "relu", l2),
     }[name]()
+
+
+def mostly_slow(names, *quick):
+    """Return names as parameters of a test, of which the default suite runs a few alone."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 LEARNERS = ["logistic", "softmax", "ridge", "adaline", "svm", "mlp-tanh", "mlp-relu"]

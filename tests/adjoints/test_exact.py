@@ -16,7 +16,7 @@ from backgrad.adjoints.implicit import Implicit
 from backgrad.adjoints.reversible import Reversible
 from backgrad.schedules import Converged, Descent
 from backgrad.training import train
-from tests.problems import LEARNERS, check_all, gradient, learner, outer, rows
+from tests.problems import LEARNERS, check_all, gradient, learner, mostly_slow, outer, rows
 
 # One table of tolerances. Fourth-order differences with h = 3e-4 in float64 err by h⁴ times a fifth derivative,
 # which is large with respect to the step size: 1e-8 relative, and less elsewhere.
@@ -65,7 +65,7 @@ def test_checkpointed_goes_back_through_chains_of_optax(segments):
     check_all(learner("logistic"), schedule, Checkpointed(segments=segments), ROWS, tolerance=EXACT)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", mostly_slow(LEARNERS, "logistic", "mlp-tanh"))
 def test_reversible_equals_differences_of_its_own_forward_pass(name):
     # h = 1e-5 keeps clear of kinks, and sees the staircase a hundred times larger.
     step, tolerance = (1e-5, 1e-3) if name in STEPS else (1e-3, FIXED_POINT)
@@ -79,7 +79,7 @@ def test_reversible_goes_back_to_the_momentum(name):
     check_all(learner(name), MOMENTUM, Reversible(), ("momentum",), step=2.0**-8, tolerance=FIXED_POINT)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", mostly_slow(LEARNERS, "softmax", "mlp-relu"))
 def test_reversible_agrees_with_checkpointed(name):
     schedule = Descent(60, 0.1, 0.875)
     one, other = (gradient(learner(name), schedule, a, ("features",)) for a in (Reversible(), Checkpointed()))
@@ -92,7 +92,7 @@ def test_implicit_equals_differences_of_the_converged_solution(solver):
     check_all(learner("logistic"), Converged(tolerance=1e-12), adjoint, ROWS, tolerance=EXACT)
 
 
-@pytest.mark.parametrize("name", ["softmax", "ridge", "adaline", "svm"])
+@pytest.mark.parametrize("name", mostly_slow(["softmax", "ridge", "adaline", "svm"], "softmax", "svm"))
 def test_implicit_serves_every_convex_learner(name):
     step = STEPS.get(name, 3e-4)
     check_all(learner(name), Converged(tolerance=1e-12), Implicit(), ROWS, step=step, tolerance=EXACT)
@@ -111,14 +111,16 @@ def test_implicit_serves_a_regularised_mlp():
     check_gradient(jax.jit(loss), clean.x, key=jax.random.key(0), tolerance=EXACT)
 
 
-@pytest.mark.parametrize("name", ["logistic", "softmax", "ridge", "adaline"])
+@pytest.mark.parametrize("name", mostly_slow(["logistic", "softmax", "ridge", "adaline"], "logistic"))
 def test_implicit_equals_checkpointed_at_convergence(name):
     one = gradient(learner(name), Converged(tolerance=1e-12), Implicit(), ROWS)
     other = gradient(learner(name), Descent(4000, 0.5), Checkpointed(), ROWS)
     check_agreement(one, other, cosine=0.9999, error=1e-6)
 
 
-@pytest.mark.parametrize("name", ["logistic", "softmax", "adaline", "ridge", "mlp-tanh", "svm"])
+@pytest.mark.parametrize(
+    "name", mostly_slow(["logistic", "softmax", "adaline", "ridge", "mlp-tanh", "svm"], "logistic", "mlp-tanh")
+)
 def test_gram_space_equals_parameter_space(name):
     one, other = (
         gradient(learner(name), Descent(30, 0.1, 0.7, gram=gram), Checkpointed(), ALL) for gram in (True, False)

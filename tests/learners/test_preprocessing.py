@@ -24,7 +24,7 @@ from backgrad.learners.preprocessing import (
     VarianceSelected,
 )
 from backgrad.training import largest_curvature
-from tests.problems import D, learner, rows
+from tests.problems import D, learner, mostly_slow, rows
 
 # The same sums in another order.
 STATE = 1e-12
@@ -150,7 +150,7 @@ def problem(model, schedule, adjoint, *, weighted=True):
 
 
 @pytest.mark.parametrize("adjoint", ADJOINTS)
-@pytest.mark.parametrize("kind", ["standardised", "nested"])
+@pytest.mark.parametrize("kind", mostly_slow(["standardised", "nested"], "nested"))
 def test_every_adjoint_goes_back_through_the_refit(kind, adjoint):
     schedule, how, step, tolerance = ADJOINTS[adjoint]
     f, values = problem(KINDS[kind](learner("logistic")), schedule, how)

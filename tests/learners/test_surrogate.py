@@ -27,6 +27,7 @@ from backgrad.errors import InputError, UnsupportedError
 from backgrad.evaluation.victims import predict
 from backgrad.learners.sklearn_like import ClassWeighted, Intercept, OneVsRest, SumOfLosses
 from backgrad.learners.surrogate import surrogate_for
+from tests.problems import mostly_slow
 
 # The share of test rows on which both must agree; with a tie or two decided by round-off, none of our sets falls below.
 AGREE = 0.99
@@ -80,13 +81,13 @@ EVERY = ("cancer", "wine", "iris", *LARGE)
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("c", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("c", mostly_slow([0.01, 1.0, 30.0], 1.0))
 def test_logistic_regression_on_scaled_rows(name, c):
     check_agreement(make_pipeline(StandardScaler(), LogisticRegression(C=c, **TIGHT)), name)
 
 
 @pytest.mark.parametrize("name", ["cancer", "wine", "iris"])
-@pytest.mark.parametrize("c", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("c", mostly_slow([0.01, 1.0, 30.0], 1.0))
 def test_logistic_regression_on_rows_that_nobody_scaled(name, c):
     # Columns up to a thousand beside columns of a thousandth, where descent and L-BFGS stall, scikit-learn's too.
     check_agreement(LogisticRegression(C=c, solver="newton-cholesky", **TIGHT), name)
@@ -118,7 +119,7 @@ def test_logistic_regression_without_a_penalty():
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("c", [0.01, 1.0, 10.0])
+@pytest.mark.parametrize("c", mostly_slow([0.01, 1.0, 10.0], 1.0))
 def test_linear_svc_on_scaled_rows(name, c):
     check_agreement(make_pipeline(StandardScaler(), LinearSVC(C=c, max_iter=1_000_000, tol=1e-6)), name)
 
@@ -154,7 +155,7 @@ def test_svc_with_a_linear_kernel():
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("alpha", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("alpha", mostly_slow([0.01, 1.0, 100.0], 1.0))
 def test_ridge_classifier_with_and_without_scaling(name, alpha):
     check_agreement(RidgeClassifier(alpha), name)
     check_agreement(make_pipeline(StandardScaler(), RidgeClassifier(alpha)), name)

@@ -54,6 +54,7 @@ def describe_session(session: Session) -> dict[str, Any]:
         "objective": options.objective,
         "adjoint": options.adjoint,
         "start": options.start,
+        "reuse": plan.reuse,
         "seed": session.seed,
         "train": size,
         "validation": session.validation,
