@@ -143,7 +143,7 @@ def test_three_classes_are_attacked_with_softmax_from_validation_rows(capsys, tm
 def test_the_authors_way_runs_greedily_through_the_paper_s_reversal(capsys, tmp_path):
     options = ["--strategy", "greedy", "--adjoint", "back-gradient", "--objective", "log-loss", "--epsilon", "0.001"]
     record, _, _ = go(capsys, tmp_path, "blobs2", *options)
-    assert record["attack_settings"] == {"max_steps": 3, "step_size": 1.0, "epsilon": 0.001}
+    assert record["attack_settings"] == {"max_steps": 3, "step_size": 1.0, "epsilon": 0.001, "halvings": 0}
     assert record["splits"][0]["health"]["drift"] > 0
     assert record["threat_model"]["goal"]["outer_loss"] == "LogLoss"
 

@@ -85,7 +85,7 @@ def test_reversed_gradients_agree_over_short_training_and_drift_over_long():
     outcome = do("reversal", {**settings, "train": 100, "validation": 400, "steps": (10, 400)})
     (near, far), drift = outcome.values["cosine"], outcome.values["drift"]
     assert near > 0.999
-    assert far < 0.95
+    assert far < 0.99
     assert drift[0] < drift[1]
     # ADALINE's reversal overflows: no number then, and no crash.
     steep = {**settings, "learner": "adaline", "step_size": INNER["adaline"].step_size, "train": 100}

@@ -9,7 +9,7 @@ from .experiment import Experiment, Results, Scale
 from .settings import runs
 
 _GOALS = ("error-generic", "lower left:top")
-_OBJECTIVES = {"error-generic": "log-loss", "lower left:top": "minus log-loss of the label top"}
+_OBJECTIVES = {"error-generic": "log-loss", "lower left:top": "minus log-loss of top"}
 _ERRORS = {"error-generic": "validation error (%)", "lower left:top": "lower left rows not taken for top (%)"}
 _WORDS = {"error-generic": "error-generic", "lower left:top": "error-specific (lower left → top)"}
 

@@ -75,7 +75,7 @@ def _best(axes: Any, results: Results, dataset: str, surrogate: str, victim: str
 
 
 def _draw2(results: Results) -> Any:
-    figure, axes = new_figure(1, 2, (10, 4.2), sharey=True)
+    figure, axes = new_figure(1, 2, (10.0, 4.2), sharey=True)
     x = in_shares(BUDGETS, _TRAIN)
     for ax, dataset in zip(axes[0], DATASETS, strict=True):
         for learner in BINARY:
@@ -92,7 +92,7 @@ def _draw2(results: Results) -> Any:
 
 
 def _draw3(results: Results) -> Any:
-    figure, axes = new_figure(2, 3, (12, 7), sharex=True, sharey="row")
+    figure, axes = new_figure(2, 3, (12.0, 7.0), sharex=True, sharey="row")
     x = in_shares(BUDGETS, _TRAIN)
     for (i, dataset), (j, surrogate) in itertools.product(enumerate(DATASETS), enumerate(BINARY)):
         ax = axes[i, j]

@@ -101,7 +101,7 @@ def rows(results: Results) -> list[dict[str, Any]]:
 
 def draw(results: Results) -> Any:
     """Draw a row a part: the error against the budget, the error of each digit, the change of the confusion matrix."""
-    figure, axes = new_figure(2, 3, (13, 7.4))
+    figure, axes = new_figure(2, 3, (13.0, 7.4))
     for line, part in zip(axes, PARTS, strict=True):
         paper, flips, best = (
             part.counts(results, method, kind)

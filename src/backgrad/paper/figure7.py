@@ -93,7 +93,7 @@ _WAYS = {
 
 def draw(results: Results) -> Any:
     """Draw cosine and drift over T, for one point and for 20, and the costs over the number of parameters."""
-    figure, axes = new_figure(2, 3, (13, 7.4))
+    figure, axes = new_figure(2, 3, (13.0, 7.4))
     for column, points in enumerate(_COUNTS):
         for learner in _LEARNERS:
             steps, cosine, drift = _series(results, learner, points)

@@ -100,6 +100,7 @@ def plane(
             predictions = np.argmax(np.asarray(plan.learner.scores(params, test.x)), axis=1)
             arrays[f"confusion.{name}"] = confusion(predictions, np.argmax(np.asarray(test.y), axis=1), k)
             arrays[f"error.{name}"] = np.mean(predictions != np.argmax(np.asarray(test.y), axis=1))
+        progress(1.0)
     return Outcome({"classes": data.dataset.class_names}, arrays)
 
 
