@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax
+import jax.experimental
 import pytest
 
 import backgrad.testing
@@ -45,7 +46,8 @@ def test_without_pytest_there_is_a_sentence():
 
 def test_in_float32_there_is_a_sentence():
     require_float64()
-    with jax.enable_x64(False), pytest.raises(pytest.fail.Exception, match=r"call jax\.config\.update"):
+    switch = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64  # before JAX 0.8
+    with switch(False), pytest.raises(pytest.fail.Exception, match=r"call jax\.config\.update"):
         require_float64()
 
 

@@ -1,5 +1,6 @@
 """Writing results: all files of a run appear together, or none does."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -70,6 +71,11 @@ class OutputFolder:
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
             os.replace(file, self.path / file.name)
+
+
+def on_terminal(bar: Any, console: Any) -> Any:
+    """Return a progress bar to enter, or nothing where there is no terminal: older versions of rich print there."""
+    return bar if console.is_terminal else contextlib.nullcontext()
 
 
 def figure_writer(draw: Callable[[], Any]) -> Callable[[Path], None]:

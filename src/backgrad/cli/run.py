@@ -14,7 +14,7 @@ from ..evaluation.poisoning import ERRORS, SplitOutcome, evaluate_split, summari
 from ..evaluation.security_curve import budget_of
 from ..evaluation.words import make_victims
 from .interrupt import deferred_interrupt
-from .output import OutputFolder
+from .output import OutputFolder, on_terminal
 from .record import arrays, describe_run
 from .session import Session, open_session, parse_fractions
 
@@ -56,8 +56,8 @@ def _attack_all(session: Session, budget: int, victims: dict[str, Any], console:
         TimeRemainingColumn(),
     )
     outcomes, rows = [], session.splits
-    bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-    with bar, deferred_interrupt() as check_interrupt:
+    bar = Progress(*columns, console=console, transient=True)
+    with on_terminal(bar, console), deferred_interrupt() as check_interrupt:
         task = bar.add_task("attacking", total=len(rows))
         for k in range(len(rows)):
             bar.update(task, description=f"split {k + 1} of {len(rows)}")

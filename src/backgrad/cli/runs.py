@@ -83,12 +83,13 @@ def _watch(console: "Console", *, here: bool) -> Iterator[Callable[["Progress"],
     from rich.progress import Progress as Bar
 
     from .interrupt import deferred_interrupt
+    from .output import on_terminal
 
     columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    bar = Bar(*columns, console=console, disable=not console.is_terminal, transient=True)
+    bar = Bar(*columns, console=console, transient=True)
     shown = [-1]
     guard: Any = deferred_interrupt() if here else contextlib.nullcontext(lambda: None)
-    with bar, guard as check_interrupt:
+    with on_terminal(bar, console), guard as check_interrupt:
         task = bar.add_task("")
 
         def tell(state: "Progress") -> None:

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..evaluation.plan import Plan, Rows
 from ..evaluation.words import Data, Options, make_plan, open_data, resolve
 from .interrupt import deferred_interrupt
+from .output import on_terminal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +115,9 @@ def watch(console: Console, what: str) -> Iterator[Callable[[float], None]]:
         A function to tell the share of the work done, 0 … 1; it raises KeyboardInterrupt after Ctrl-C.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
-    bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal, transient=True)
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
     begin, told = time.perf_counter(), 0
-    with bar, deferred_interrupt() as check_interrupt:
+    with on_terminal(bar, console), deferred_interrupt() as check_interrupt:
         task = bar.add_task(what, total=1.0)
 
         def advance(share: float) -> None:
