@@ -92,8 +92,13 @@ def steps_of(descent: Descent) -> Array:
 
 def zeros_for(cotangent: PyTree, like: PyTree) -> PyTree:
     """Fill a cotangent's missing leaves with zeros shaped like the inexact arrays of `like`."""
-    zeros = jax.tree.map(jnp.zeros_like, eqx.filter(like, eqx.is_inexact_array))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), eqx.filter(like, _is_inexact))
     return eqx.combine(cotangent, zeros)
+
+
+def _is_inexact(leaf: Any) -> bool:
+    """Tell floats from all else; JAX 0.7 to 0.10.1 hands constants of no dimensions back as a type of its own."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 def tree_norm(tree: PyTree) -> Float[Array, ""]:
