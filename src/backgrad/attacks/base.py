@@ -208,9 +208,9 @@ def start_points(
     labels = np.argmax(y, axis=1)
     require_classes(labels)
     swap = threat.goal.swap(y.shape[1])
-    if sources and swap is not None:
-        ahead = threat.goal.swap(y.shape[1], sources=True) or swap
-        swap = ahead if np.isin(labels, list(ahead)).sum() >= threat.budget else swap
+    ahead = threat.goal.swap(y.shape[1], sources=True) if sources else None
+    if ahead is not None and np.isin(labels, list(ahead)).sum() >= threat.budget:
+        swap = ahead
     return flipped_rows(x, labels, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=swap)
 
 

@@ -2,12 +2,13 @@
 
 import csv
 import json
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from .runs import Scheduler, Workers, command_again, do_runs, report_failures
 
 if TYPE_CHECKING:
     from ..paper import Claim, Results, Scale
@@ -24,12 +25,8 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder for figures, numbers, claims.json and the results in runs.")] = Path(
         "backgrad-paper"
     ),
-    workers: Annotated[
-        int | None, typer.Option(help="Processes on this machine (default: one a core; 1 uses this process).")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="A cluster to run on instead: dask://HOST:PORT or ray://HOST:PORT.")
-    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the full MNIST for figures 5 and 6.")] = False,
 ) -> None:
     """Repeat the paper's experiments: its figures with their numbers, and a table of its claims.
@@ -40,16 +37,14 @@ def reproduce(
     from ..paper import EXPERIMENTS, PAPER_TASKS, Results, claims, make_scale, make_study
     from ..studies.store import Store
     from .output import OutputFolder
-    from .runs import do_runs, report_failures
 
     names = list(EXPERIMENTS) if figures == ["all"] else list(dict.fromkeys(figures))
-    scale = make_scale(quick=quick, download=download)
+    scale = make_scale(names, quick=quick, download=download)
     study = make_study(names, scale)
     with OutputFolder(out):  # whether it can be written is found out before hours of work
         pass
-    given = {"--out": out, "--workers": workers, "--scheduler": scheduler}
-    words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
-    command = shlex.join(["backgrad", "reproduce", *figures, *["--quick"] * quick, *words])
+    words = ("reproduce", *figures, *["--quick"] * quick)
+    command = command_again(*words, out=out, workers=workers, scheduler=scheduler)
     store = Store(out / "runs")
     summary = do_runs(study, store, workers=workers, scheduler=scheduler, tasks=PAPER_TASKS, command=command)
     if summary.failures:

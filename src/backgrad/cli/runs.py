@@ -1,11 +1,15 @@
 """What the verbs that do many runs share: workers, progress, and what is said when runs fail or are interrupted."""
 
 import contextlib
+import shlex
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +21,21 @@ if TYPE_CHECKING:
     from ..studies.store import Store
     from ..studies.tasks import Task
     from ..studies.workers import Finished
+
+
+Workers = Annotated[
+    int | None, typer.Option(help="Processes on this machine (default: one a core; 1 uses this process).")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="A cluster to run on instead: dask://HOST:PORT or ray://HOST:PORT.")
+]
+
+
+def command_again(*words: str, out: Path | None, workers: int | None, scheduler: str | None) -> str:
+    """Return the command that was given, for the user to give again."""
+    given = {"--out": out, "--workers": workers, "--scheduler": scheduler}
+    options = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
+    return shlex.join(["backgrad", *words, *options])
 
 
 def do_runs(

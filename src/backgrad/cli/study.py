@@ -1,10 +1,11 @@
 """`backgrad study`: run a study that a file describes, and continue it where it was stopped."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from .runs import Scheduler, Workers, command_again, do_runs, report_failures
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,12 +25,8 @@ def study(
         Path | None,
         typer.Option(help="Folder for study.json and the results in runs (default: backgrad-study/NAME)."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes on this machine (default: one a core; 1 uses this process).")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="A cluster to run on instead: dask://HOST:PORT or ray://HOST:PORT.")
-    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Run a study: every combination of a file's settings, on every split.
 
@@ -42,12 +39,11 @@ def study(
     from ..studies.results import combinations, describe_study
     from ..studies.store import Store
     from .output import OutputFolder
-    from .runs import do_runs, report_failures
 
     plan = read_study(file)
     folder = Path("backgrad-study") / plan.name if out is None else out
     store = Store(folder / "runs")
-    command = _command(file, out, workers, scheduler)
+    command = command_again("study", str(file), out=out, workers=workers, scheduler=scheduler)
     summary = do_runs(plan, store, workers=workers, scheduler=scheduler, command=command)
     found = combinations(plan, store)
     with OutputFolder(folder) as output:
@@ -56,13 +52,6 @@ def study(
     _print(Console(), plan, found, summary, folder, others=store.count() - summary.total + len(summary.failures))
     if summary.failures:
         raise SystemExit(report_failures(summary.failures, command))
-
-
-def _command(file: Path, out: Path | None, workers: int | None, scheduler: str | None) -> str:
-    """Return the command that was given, for the user to give again."""
-    given = {"--out": out, "--workers": workers, "--scheduler": scheduler}
-    words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
-    return shlex.join(["backgrad", "study", str(file), *words])
 
 
 # --- the end --------------------------------------------------------------------------------------

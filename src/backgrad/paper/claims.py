@@ -6,7 +6,7 @@ or too small an attack, to tell, `holds` is null.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def contains_zero(self) -> bool:
+        """Whether there may be no effect."""
+        return self.low <= 0 <= self.high
+
     def __str__(self) -> str:
         return f"{self.mean:.1f} % [{self.low:.1f}, {self.high:.1f}]"
 
@@ -65,19 +70,13 @@ def interval(values: Any) -> Interval:
 
 def claims(results: Results, *, quick: bool) -> list[Claim]:
     """Return all claims whose figures were run."""
-    parts: dict[str, Callable[[Results], list[Claim]]] = {
-        "poison": _binary,
-        "digits": _digits,
-        "network": lambda found: _network(found, quick=quick),
-        "cost": _cost,
-    }
-    there = {
-        "poison": results.has("poison", dataset="spambase"),
-        "digits": results.has("poison", dataset="mnist"),
-        "network": results.has("network"),
-        "cost": results.has("cost"),
-    }
-    return [claim for name, part in parts.items() if there[name] for claim in part(results)]
+    parts: tuple[tuple[bool, Callable[[], list[Claim]]], ...] = (
+        (results.has("poison", dataset="spambase"), lambda: _binary(results)),
+        (results.has("poison", dataset="mnist"), lambda: _digits(results)),
+        (results.has("network"), lambda: _network(results, quick=quick)),
+        (results.has("cost"), lambda: _cost(results)),
+    )
+    return [claim for there, part in parts if there for claim in part()]
 
 
 # --- figures 2 and 3 ------------------------------------------------------------------------------
@@ -119,40 +118,68 @@ def _damage(results: Results, dataset: str, surrogate: str, victim: str, method:
 
 def _transfer(results: Results) -> list[Claim]:
     linear = ("logistic", "adaline")
-    pairs = {
-        "between linear learners, points do about as much harm as with perfect knowledge": [linear, linear[::-1]],
-        "points made for linear learners do less, but noticeable, harm to the MLP": [(one, "mlp") for one in linear],
-        "points made for the MLP do much less harm to linear learners": [("mlp", one) for one in linear],
-    }
-    rules = (
-        "through the surrogate, at least three quarters of the damage of perfect knowledge, on the mean of all cases",
-        "the damage is above zero by its interval, and below that of perfect knowledge on the mean of all cases",
-        "at most half of the damage of perfect knowledge, on the mean of all cases",
-    )
-    reported = ("about as strong", "weaker, but noticeable", "much weaker")
-    found = []
-    for number, (claim, cases) in enumerate(pairs.items()):
-        told, share = {}, {}
-        for method in ("paper", "best"):
-            words, shares_ = [], []
-            for dataset in figure2.DATASETS:
-                for surrogate, victim in cases:
-                    through = _damage(results, dataset, surrogate, victim, method)
-                    own = _damage(results, dataset, victim, victim, method)
-                    shares_.append((through, own))
-                    error = interval(figure2.at_fifteen(results, dataset, surrogate, victim, method))
-                    words.append(f"{NAMES[dataset]} {NAMES[surrogate]} → {NAMES[victim]} {error}")
-            told[method] = "; ".join(words)
-            share[method] = shares_
-        through = np.mean([a.mean for a, _ in share["paper"]])
-        own = np.mean([b.mean for _, b in share["paper"]])
-        holds = (
-            through >= 0.75 * own,
-            all(a.low > 0 for a, _ in share["paper"]) and through < own,
-            through <= 0.5 * own,
-        )[number]
-        found.append(Claim("3", claim, reported[number], rules[number], told["paper"], told["best"], bool(holds)))
-    return found
+    return [
+        _through(
+            results,
+            [("logistic", "adaline"), ("adaline", "logistic")],
+            "between linear learners, points do about as much harm as with perfect knowledge",
+            "about as strong",
+            "through the surrogate, at least three quarters of the damage of perfect knowledge, on the mean of all "
+            "cases",
+            lambda through, own, least: through >= 0.75 * own,
+        ),
+        _through(
+            results,
+            [(one, "mlp") for one in linear],
+            "points made for linear learners do less, but noticeable, harm to the MLP",
+            "weaker, but noticeable",
+            "the damage is above zero by its interval, and below that of perfect knowledge on the mean of all cases",
+            lambda through, own, least: least > 0 and through < own,
+        ),
+        _through(
+            results,
+            [("mlp", one) for one in linear],
+            "points made for the MLP do much less harm to linear learners",
+            "much weaker",
+            "at most half of the damage of perfect knowledge, on the mean of all cases",
+            lambda through, own, least: through <= 0.5 * own,
+        ),
+    ]
+
+
+def _through(
+    results: Results,
+    pairs: Sequence[tuple[str, str]],
+    claim: str,
+    reported: str,
+    rule: str,
+    holds: Callable[[float, float, float], bool],
+) -> Claim:
+    """Return a claim about transfer.
+
+    Args:
+        results: of figures 2 and 3.
+        pairs: surrogates and victims.
+        claim: in one sentence.
+        reported: what the paper says.
+        rule: in words.
+        holds: the rule, of the mean damage through the surrogates, that of perfect knowledge, and the lowest end of any
+            interval of the former.
+    """
+    cases = [(dataset, *pair) for dataset in figure2.DATASETS for pair in pairs]
+    through = [_damage(results, dataset, surrogate, victim, "paper") for dataset, surrogate, victim in cases]
+    own = [_damage(results, dataset, victim, victim, "paper") for dataset, _, victim in cases]
+    mean_through, mean_own = (float(np.mean([one.mean for one in damage])) for damage in (through, own))
+
+    def told(method: str) -> str:
+        return "; ".join(
+            f"{NAMES[dataset]} {NAMES[surrogate]} → {NAMES[victim]} "
+            f"{interval(figure2.at_fifteen(results, dataset, surrogate, victim, method))}"
+            for dataset, surrogate, victim in cases
+        )
+
+    kept = bool(holds(mean_through, mean_own, min(one.low for one in through)))
+    return Claim("3", claim, reported, rule, told("paper"), told("best"), kept)
 
 
 def _flips(results: Results) -> Claim:
@@ -298,7 +325,7 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
             "the interval of the paired difference to clean contains zero",
             network,
             f"{_fine(best['cnn', 'cnn'])}{many}; flips {_fine(flips['cnn'])}",
-            None if quick else null.low <= 0 <= null.high,
+            None if quick else null.contains_zero,
         ),
         Claim(
             "6",
@@ -316,7 +343,7 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
             "the interval of the paired difference to clean contains zero",
             f"{_fine(paper['softmax', 'cnn'])}; difference {cross[0]}",
             _fine(best["softmax", "cnn"]),
-            None if quick else cross[0].low <= 0 <= cross[0].high,
+            None if quick else cross[0].contains_zero,
         ),
         Claim(
             "6",
@@ -325,7 +352,7 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
             "the interval of the paired difference to flips contains zero",
             f"{_fine(paper['cnn', 'softmax'])}; difference {cross[1]}",
             _fine(best["cnn", "softmax"]),
-            None if quick else cross[1].low <= 0 <= cross[1].high,
+            None if quick else cross[1].contains_zero,
         ),
         Claim(
             "5",

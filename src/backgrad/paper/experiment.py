@@ -1,7 +1,7 @@
 """What an experiment is: runs, and pure functions from their outcomes to a figure and its numbers."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,31 +69,25 @@ class Results:
         Raises:
             KeyError: there is none.
         """
-        path = PAPER_TASKS[task].run
-        found = [
-            (run.split, outcome)
-            for run, outcome in self._found
-            if run.task == path and all(plain(run.settings.get(key)) == plain(value) for key, value in wanted.items())
-        ]
+        found = [(run.split, outcome) for run, outcome in self._matching(task, wanted)]
         if not found:
             raise KeyError(f"no run of {task} with {wanted}")
         return [outcome for _, outcome in sorted(found, key=lambda pair: pair[0])]
 
     def has(self, task: str, **wanted: Any) -> bool:
         """Tell whether `of` would find something."""
-        try:
-            return bool(self.of(task, **wanted))
-        except KeyError:
-            return False
+        return any(True for _ in self._matching(task, wanted))
 
     def settings(self, task: str, **wanted: Any) -> Mapping[str, Any]:
         """Return the settings of the first such run."""
+        return next(run.settings for run, _ in self._matching(task, wanted))
+
+    def _matching(self, task: str, wanted: Mapping[str, Any]) -> Iterator[tuple[Run, Outcome]]:
         path = PAPER_TASKS[task].run
-        return next(
-            run.settings
-            for run, _ in self._found
-            if run.task == path and all(plain(run.settings.get(key)) == plain(value) for key, value in wanted.items())
-        )
+        for run, outcome in self._found:
+            same = all(plain(run.settings.get(key)) == plain(value) for key, value in wanted.items())
+            if run.task == path and same:
+                yield run, outcome
 
 
 def errors(counts: np.ndarray) -> np.ndarray:

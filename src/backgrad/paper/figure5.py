@@ -53,16 +53,20 @@ def plan(scale: Scale) -> tuple[Run, ...]:
     return runs("network", _cases(scale), 3 if scale.quick else NETWORK_SPLITS)
 
 
+def _wanted(method: str, learner: str | None, points: int) -> dict[str, Any]:
+    """Return the settings by which a method's runs are found; controls are of no learner, clean rows have no points."""
+    found = {"method": method, "learner": learner, "points": points}
+    return {name: value for name, value in found.items() if value is not None and (method, name) != ("clean", "points")}
+
+
 def outcomes(results: Results, method: str, learner: str | None = None, points: int = POINTS):
     """Return the outcomes of a method, by split."""
-    wanted = {"method": method} if learner is None else {"method": method, "learner": learner}
-    return results.of("network", **wanted, **({} if method == "clean" else {"points": points}))
+    return results.of("network", **_wanted(method, learner, points))
 
 
 def has(results: Results, method: str, learner: str | None, points: int) -> bool:
     """Tell whether a method was run."""
-    wanted = {"method": method} if learner is None else {"method": method, "learner": learner}
-    return results.has("network", **wanted, points=points)
+    return results.has("network", **_wanted(method, learner, points))
 
 
 def victim_errors(results: Results, victim: str, method: str, learner: str | None = None, points: int = POINTS):

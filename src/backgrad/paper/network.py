@@ -1,6 +1,6 @@
 """The task behind figures 5 and 6: digits 1, 5 and 6 against a convolutional network and logistic regression.
 
-The paper's method differences one training run, from one set of initial weights. Victims here start from weights and
+The paper's method differentiates one training run, from one set of initial weights. Victims here start from weights and
 see batches that the attacker never saw, several of them a split.
 """
 
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..studies.plan import Outcome
-from ..studies.tasks import in_float64, numbers
+from ..studies.tasks import numbers
 from ..studies.threads import one_thread
-from .tasks import open_digits, split_of
+from .tasks import confusion_counts, in_precision, open_digits, split_of
 
 if TYPE_CHECKING:
     from ..attacks.base import AttackResult
     from ..evaluation.plan import Rows, Table
-    from ..types import Samples
 
 # Victims' keys must not be those that an attacker draws from the same seed.
 _VICTIMS = 1000
@@ -39,14 +38,12 @@ def network(
         Confusion counts of every network (`confusion.cnn`, (V, k, k) over V initialisations) and of multiclass logistic
         regression (`confusion.softmax`, (1, k, k)); points, labels, starting points; and the attack's health.
     """
-    import contextlib
-
     from ..attacks.base import start_points
     from ..evaluation.plan import attack_seed
     from ..threat.model import ThreatModel
 
     # Networks are trained in single precision, as everybody does; for what is linear, gradients can be checked.
-    wide = in_float64() if settings["learner"] == "softmax" else contextlib.nullcontext()
+    precision = "float64" if settings["learner"] == "softmax" else "float32"
     with one_thread:
         data = open_digits(settings["dataset"], settings["digits"])
         rows = split_of(data, settings, seed, split)
@@ -55,7 +52,7 @@ def network(
         arrays: dict[str, Any] = {}
         added = None
         if settings["method"] != "clean":
-            with wide:
+            with in_precision(precision):
                 threat = ThreatModel(settings["points"])
                 start = start_points(data.table.samples(rows.train), threat, attack_seed(own))
                 added = np.asarray(start[0]), np.asarray(start[1])
@@ -121,28 +118,19 @@ def _judge(
     name: str, table: "Table", rows: "Rows", added: tuple[Any, Any] | None, own: tuple[int, int], count: int
 ) -> np.ndarray:
     """Train victims from initial parameters of their own; return test rows by true and predicted class, (V, k, k)."""
-    import equinox as eqx
     import jax
-    import jax.numpy as jnp
 
     from ..evaluation.plan import as_samples, split_key
+    from ..evaluation.victims import train_and_predict
     from ..learners.catalogue import default_schedule, make_learner
-    from ..training import train
 
-    k, truth = table.n_classes, table.y[rows.test]
+    k = table.n_classes
     learner: Any = make_learner(name, n_features=table.x.shape[1], n_classes=k)
-    blocks: tuple[Samples, ...] = (table.samples(rows.train),)
-    blocks += () if added is None else (as_samples(*added, k),)
-    test = jnp.asarray(table.x[rows.test], blocks[0].x.dtype)
-
-    @eqx.filter_jit
-    def classes(key, blocks, test):
-        schedule = dataclasses.replace(default_schedule(name), key=key)
-        params = train(learner, blocks, schedule=schedule).params
-        return jnp.argmax(learner.scores(params, test), axis=1)
-
-    counts = np.zeros((count, k, k), np.int64)
+    blocks = (table.samples(rows.train),) if added is None else (table.samples(rows.train), as_samples(*added, k))
+    counts = []
     for number in range(count):
         key = jax.random.fold_in(split_key(own), _VICTIMS + number)
-        np.add.at(counts[number], (truth, np.asarray(classes(key, blocks, test))), 1)
-    return counts
+        schedule = dataclasses.replace(default_schedule(name), key=key)
+        predictions, _ = train_and_predict(learner, blocks, schedule, table.x[rows.test])
+        counts.append(confusion_counts(table.y[rows.test], predictions, k))
+    return np.stack(counts)

@@ -30,14 +30,14 @@ def plane(
 
     Returns:
         Grids (g, g) indexed by height and then width, arrows on a coarser one, the point's path (s, 2), the training
-        rows and labels, and the confusion matrices of the models without and with the point.
+        rows and labels, and the test errors of the models without and with the point.
     """
     import jax
     import jax.numpy as jnp
 
     from ..attacks.base import make_objective, start_points
     from ..attacks.objective import differentiate
-    from ..evaluation.metrics import confusion
+    from ..evaluation.metrics import error_rate
     from ..evaluation.plan import attack_seed, split_key
     from ..evaluation.words import Options, make_plan
     from ..training import train
@@ -47,10 +47,10 @@ def plane(
         data = open_digits(settings["dataset"], None)
         plan = make_plan(Options(**plain(settings["options"])), data.dataset)
         rows = split_of(data, settings, seed, split)
-        clean, validation, test = (data.table.samples(part) for part in (rows.train, rows.validation, rows.test))
-        own, k = (seed, split), data.table.n_classes
+        clean, validation = (data.table.samples(part) for part in (rows.train, rows.validation))
+        own = (seed, split)
         start, labels = start_points(clean, plan.threat, attack_seed(own))
-        soft = one_hot(labels, k, dtype=clean.x.dtype)
+        soft = one_hot(labels, data.table.n_classes, dtype=clean.x.dtype)
         schedule = plan.inner(split_key(own))
         objective = make_objective(
             plan.learner,
@@ -80,26 +80,26 @@ def plane(
         zero_one = jax.jit(lambda x: jax.lax.map(wrong, x, batch_size=64))(fine)
         progress(0.8)
         slopes = jax.jit(lambda x: jax.lax.map(lambda point: objective.hypergradient(point[None]).gradient[0], x))
-        arrows = slopes(coarse)
         arrays = {
             "surface": np.asarray(surface).reshape(settings["grid"], -1),
             "zero_one": np.asarray(zero_one).reshape(settings["grid"], -1),
             "arrow_places": np.asarray(coarse),
-            "arrows": np.asarray(arrows),
+            "arrows": np.asarray(slopes(coarse)),
             "path": path,
             "trace": trace,
             "label": labels,
-            "train_x": np.asarray(clean.x),
-            "train_y": np.argmax(np.asarray(clean.y), axis=1),
+            "train_x": data.table.x[rows.train],
+            "train_y": data.table.y[rows.train],
         }
         regions = _grid(2 * settings["grid"])
         for name, weight in (("clean", 0.0), ("poisoned", 1.0)):
             params = trained(jnp.asarray(path[-1]), weight)
             classes = np.argmax(np.asarray(plan.learner.scores(params, regions)), axis=1)
             arrays[f"regions.{name}"] = classes.reshape(2 * settings["grid"], -1)
-            predictions = np.argmax(np.asarray(plan.learner.scores(params, test.x)), axis=1)
-            arrays[f"confusion.{name}"] = confusion(predictions, np.argmax(np.asarray(test.y), axis=1), k)
-            arrays[f"error.{name}"] = np.mean(predictions != np.argmax(np.asarray(test.y), axis=1))
+            predictions = np.argmax(
+                np.asarray(plan.learner.scores(params, jnp.asarray(data.table.x[rows.test]))), axis=1
+            )
+            arrays[f"error.{name}"] = error_rate(predictions, data.table.y[rows.test])
         progress(1.0)
     return Outcome({"classes": data.dataset.class_names}, arrays)
 

@@ -23,14 +23,15 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 }
 
 
-def make_scale(*, quick: bool, download: bool = False) -> Scale:
+def make_scale(names: Sequence[str] = tuple(EXPERIMENTS), *, quick: bool, download: bool = False) -> Scale:
     """Return how much is done: with the full MNIST where it is at hand and time allows, else with the bundled digits.
 
     Args:
+        names: of the figures; most do without the full MNIST, which takes a while to read.
         quick: whether to do little.
         download: whether the full MNIST may be fetched.
     """
-    if quick:
+    if quick or not {"figure5", "figure6"} & set(names):
         return Scale(quick)
     try:
         load("mnist-full", download=download)

@@ -16,10 +16,9 @@ from ..studies.tasks import Task, attack_data, in_float64, numbers
 from ..studies.threads import one_thread
 
 if TYPE_CHECKING:
-    from ..evaluation.plan import Plan, Rows, Table
+    from ..evaluation.plan import Rows, Table
     from ..evaluation.words import Data
     from ..learners.base import Member
-    from ..types import Samples
 
 _ROOM = __name__.rpartition(".")[0]
 
@@ -49,13 +48,13 @@ def poison(
         the first b points added (`confusion.VICTIM`, (B, k, k)), and with as many label flips (`flips.VICTIM`); the
         points, labels and starting points; and the attack's health.
     """
+    from ..attacks.base import start_points
     from ..evaluation.plan import attack_seed
     from ..evaluation.poisoning import craft_on_split
     from ..evaluation.words import Options, make_plan
     from ..evaluation.words.victims import make_member
 
-    wide = in_float64() if settings["precision"] == "float64" else contextlib.nullcontext()
-    with one_thread, wide:
+    with one_thread, in_precision(settings["precision"]):
         data = open_digits(settings["dataset"], None)
         plan = make_plan(Options(**plain(settings["options"])), data.dataset)
         rows = split_of(data, settings, seed, split)
@@ -63,7 +62,7 @@ def poison(
         attack = craft_on_split(plan, data.table, rows, seed=own, progress=lambda share: progress(0.8 * share))
         flips = attack.start, attack.start_labels
         if settings["baseline"] == "validation":
-            flips = wrong_rows(plan, data.table.samples(rows.validation), attack_seed(own))
+            flips = start_points(data.table.samples(rows.validation), plan.threat, attack_seed(own))
         found = {}
         for number, name in enumerate(settings["victims"], 1):
             member = make_member(name, data.dataset)
@@ -102,11 +101,9 @@ def split_of(data: "Data", settings: Mapping[str, Any], seed: int, split: int) -
     return data.splits(**sizes, seed=seed, count=split + 1)[split]
 
 
-def wrong_rows(plan: "Plan", rows: "Samples", seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return as many rows as the budget, with wrong labels drawn at random."""
-    from ..attacks.base import start_points
-
-    return start_points(rows, plan.threat, seed)
+def in_precision(name: str) -> contextlib.AbstractContextManager[None]:
+    """Let JAX compute in `"float64"` or `"float32"` for the length of a block."""
+    return in_float64() if name == "float64" else contextlib.nullcontext()
 
 
 def retrained(
@@ -130,10 +127,17 @@ def retrained(
     k, truth = table.n_classes, table.y[rows.test]
     block, clean = as_samples(*added, k), table.samples(rows.train)
     schedule = dataclasses.replace(member.schedule, key=split_key(seed))
-    counts = np.zeros((len(budgets), k, k), np.int64)
-    for number, budget in enumerate(budgets):
+    counts = []
+    for budget in budgets:
         weight = block.weight * (np.arange(len(added[1])) < budget)
         blocks = (clean, block._replace(weight=weight.astype(block.weight.dtype)))
         predictions, _ = train_and_predict(member.learner, blocks, schedule, table.x[rows.test])
-        np.add.at(counts[number], (truth, predictions), 1)
+        counts.append(confusion_counts(truth, predictions, k))
+    return np.stack(counts)
+
+
+def confusion_counts(truth: np.ndarray, predictions: np.ndarray, k: int) -> np.ndarray:
+    """Return the number of rows of each class (row) that are taken for each class (column), (k, k)."""
+    counts = np.zeros((k, k), np.int64)
+    np.add.at(counts, (truth, predictions), 1)
     return counts

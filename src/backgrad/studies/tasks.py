@@ -223,14 +223,13 @@ def _rows(data: "Data", settings: Mapping[str, Any], seed: int, splits: Sequence
 def _as_outcome(outcome: "SplitOutcome", points: int, n_classes: int) -> Outcome:
     """Return a split's outcome as plain values and arrays."""
     made, rows = outcome.attack, outcome.rows
-    health = {name: number(value) for name, value in dataclasses.asdict(made.health).items()}
     values = {
         "errors": numbers(outcome.errors),
         "class_errors": {name: [number(v) for v in found] for name, found in outcome.class_errors.items()},
         "goal_rates": numbers(outcome.goal_rates),
         "sklearn_errors": numbers(outcome.sklearn_errors),
         "diverged": bool(outcome.diverged),
-        "health": health,
+        "health": numbers(dataclasses.asdict(made.health)),
         "adjoint": made.adjoint,
         "attack_seed": made.seed,
         "points": points,
