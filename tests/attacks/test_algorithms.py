@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import backgrad as bg
+from backgrad.errors import UnsupportedError
 from tests.attacks.problems import ATTACKS, LEARNER, SCHEDULE, D, P, craft, crafted, rows, train_rows, validation_rows
 
 # Forty training steps amplify the rounding of another order of summation, from step to step of the attack.
@@ -131,7 +132,7 @@ def test_random_points_are_the_best_of_as_many_draws_as_asked_for():
 
 # Settings that the tests above hold against a reference, or that a test of their own covers.
 COVERED = {
-    bg.JointAttack: {"iterations", "step_size", "discrete_step_size", "temperatures", "dropout", "redraw"},
+    bg.JointAttack: {"iterations", "step_size", "discrete_step_size", "temperatures", "dropout", "redraw", "rehearsal"},
     bg.GreedyAttack: {"max_steps", "step_size", "epsilon", "halvings"},
     bg.CoordinateAttack: {"max_steps", "step_size", "epsilon", "passes", "halvings"},
     bg.RandomPoints: {"draws"},
@@ -150,7 +151,7 @@ def test_every_declared_setting_of_an_attack_has_a_test_that_it_acts(kind):
         if getattr(attack, field.name) != field.default
     }
     # References are run at settings of which none is at its default.
-    assert moved == COVERED[kind] - {"dropout", "redraw", "halvings"}  # which have tests of their own
+    assert moved == COVERED[kind] - {"dropout", "redraw", "rehearsal", "halvings"}  # which have tests of their own
 
 
 def test_dropout_steers_the_search_but_never_judges_it_and_the_best_iterate_is_kept():
@@ -183,6 +184,35 @@ def test_redrawing_trains_from_other_parameters_at_every_step_and_keeps_the_last
     values = [craft(bg.JointAttack(n, step_size=0.2, redraw=True), "box", **network).points for n in (1, 2)]
     np.testing.assert_array_equal(values[0], moved.start)
     assert (values[1] != moved.start).any()
+
+
+def test_a_rehearsal_starts_the_search_from_points_found_against_a_fifth_of_the_training():
+    whole, fifth = bg.Descent(40, 0.5), bg.Descent(8, 0.5)
+    found = craft(bg.JointAttack(5), "box", schedule=fifth)
+    expected = craft(bg.JointAttack(3), "box", schedule=whole, start=(found.points, found.labels))
+    told = []
+    rehearsed = craft(
+        bg.JointAttack(3, rehearsal=5),
+        "box",
+        schedule=whole,
+        start=(found.start, found.start_labels),
+        progress=told.append,
+    )
+    np.testing.assert_array_equal(rehearsed.trace, expected.trace)
+    np.testing.assert_array_equal(rehearsed.points, expected.points)
+    # Five iterations of a fifth are one of the whole.
+    assert told == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 0.75, 1.0])
+    with pytest.raises(UnsupportedError, match="set rehearsal=0"):
+        craft(bg.JointAttack(3, rehearsal=5), "box", schedule=bg.Converged())
+
+
+def test_a_start_that_a_rehearsal_spoils_is_what_is_kept():
+    # Steps across the whole box, of which the first of the search itself already comes too late.
+    good = crafted("joint", "box")
+    start = (good.points, good.labels)
+    result = craft(bg.JointAttack(1, step_size=50.0, rehearsal=4), "box", start=start, schedule=bg.Descent(40, 0.5))
+    assert result.trace[0] < result.health.objective_start
+    np.testing.assert_array_equal(result.points, good.points)
 
 
 class CountedBox(bg.Box):

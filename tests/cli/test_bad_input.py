@@ -69,6 +69,7 @@ BAD = {
         "epsilon must be a finite",
     ),
     "negative reuse": (["attack", "blobs2", *FEW, "--reuse", "-1"], "reuse must be"),
+    "negative rehearsal": (["attack", "blobs2", *FEW, "--rehearsal", "-1"], "rehearsal must be"),
     "dropout of everything": (["attack", "blobs2", *FEW, "--dropout", "1"], "dropout must lie in [0, 1); got 1.0"),
     "dropout not a number": (["attack", "blobs2", *FEW, "--dropout", NAN], "dropout must lie in [0, 1)"),
     "dropout of a greedy attack": (

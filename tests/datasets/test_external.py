@@ -51,24 +51,6 @@ def openml(monkeypatch):
 # --- where ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("platform", "variables", "end"),
-    [
-        ("linux", {"XDG_CACHE_HOME": "/somewhere"}, "/somewhere/backgrad"),
-        ("linux", {"HOME": "/home/me"}, "/home/me/.cache/backgrad"),
-        ("darwin", {"HOME": "/Users/me"}, "/Users/me/Library/Caches/backgrad"),
-        ("win32", {"LOCALAPPDATA": "/local"}, "/local/backgrad"),
-    ],
-)
-def test_the_cache_is_where_the_platform_keeps_it(platform, variables, end, monkeypatch):
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(external.sys, "platform", platform)
-    assert external.cache_folder().as_posix() == end
-
-
 def test_the_named_folder_comes_before_the_cache(cache, tmp_path, monkeypatch):
     assert external.find("file") is None
     cache.mkdir()

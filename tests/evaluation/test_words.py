@@ -86,6 +86,12 @@ def test_epsilon_is_the_stopping_rule_of_pointwise_attacks_alone():
         plan(epsilon=0.5)
 
 
+def test_a_rehearsal_is_what_was_asked_for():
+    assert plan(rehearsal=9).attack == bg.JointAttack(rehearsal=9)
+    with pytest.raises(InputError, match="--rehearsal belongs to --strategy joint"):
+        plan(strategy="greedy", rehearsal=9)
+
+
 def test_dropout_is_what_was_asked_for():
     assert plan(dropout=0.35).attack == bg.JointAttack(dropout=0.35)
     assert plan(SPAM, dropout=0.0).attack == bg.JointAttack()

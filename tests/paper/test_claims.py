@@ -162,7 +162,8 @@ def reversal_outcome(run, dense):
         cases = [{"parameters": 500, "steps": 60, "adjoint": way, "cosine": 0.99} for way in ways]
         return Outcome({"cases": cases}, {}, {str(i): value for i, value in enumerate(seconds)})
     lost = [None if steps == 400 else 1 - steps / 1000 for steps in run.settings["steps"]]
-    return Outcome({"cosine": lost, "drift": [None if value is None else 1 - value for value in lost]})
+    drift = [None if value is None else 1 - value for value in lost]
+    return Outcome({"cosine": [lost] * len(run.settings["counts"]), "drift": [drift] * len(run.settings["counts"])})
 
 
 @pytest.mark.parametrize(("dense", "holds"), [(0.5, True), (0.01, False)])

@@ -81,16 +81,21 @@ def test_digits_of_some_classes_alone_get_labels_of_their_own():
 
 
 def test_reversed_gradients_agree_over_short_training_and_drift_over_long():
-    settings = {"dataset": "mnist-1-7", "learner": "logistic", "points": 1, "step_size": INNER["logistic"].step_size}
-    outcome = do("reversal", {**settings, "train": 100, "validation": 400, "steps": (10, 400)})
-    (near, far), drift = outcome.values["cosine"], outcome.values["drift"]
-    assert near > 0.999
-    assert far < 0.99
-    assert drift[0] < drift[1]
-    # ADALINE's reversal overflows: no number then, and no crash.
-    steep = {**settings, "learner": "adaline", "step_size": INNER["adaline"].step_size, "train": 100}
-    outcome = do("reversal", {**steep, "validation": 400, "steps": (20_000,)})
-    assert outcome.values == {"cosine": (None,), "drift": (None,)}
+    settings = {"dataset": "mnist-1-7", "learner": "logistic", "step_size": INNER["logistic"].step_size, "train": 100}
+    settings |= {"validation": 400, "points": 5, "counts": (1, 5)}
+    outcome = do("reversal", {**settings, "steps": (10, 400)})
+    for (near, far), drift in zip(outcome.values["cosine"], outcome.values["drift"], strict=True):
+        assert near > 0.999
+        assert far < 0.99
+        assert drift[0] < drift[1]
+    # The first of five points, the others being there with weight 0, is a single point.
+    alone = do("reversal", {**settings, "points": 1, "counts": (1,), "steps": (10, 400)})
+    assert outcome.values["drift"][0] == pytest.approx(alone.values["drift"][0])
+    assert outcome.values["cosine"][0] == pytest.approx(alone.values["cosine"][0])
+    # ADALINE's reversal overflows, its gradient before its square does: no number then, and no crash.
+    steep = {**settings, "learner": "adaline", "step_size": INNER["adaline"].step_size}
+    outcome = do("reversal", {**steep, "counts": (1,), "steps": (20_000,)})
+    assert outcome.values == {"cosine": ((None,),), "drift": ((None,),)}
 
 
 def test_costs_are_of_every_adjoint_and_densely_solved_ones_of_small_problems_alone():

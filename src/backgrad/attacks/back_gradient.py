@@ -23,8 +23,14 @@ Networks that start from other initial parameters end elsewhere, and points that
 another. With `redraw`, each gradient is taken through training from initial parameters drawn afresh, so that the
 attack is one on all of them. The objective of a single draw says little of an iterate then, and the last iterate is
 kept, where steps have become small; the result's health is judged from the schedule's own start.
+
+A hypergradient costs as much as training is long, and points that harm a model halfway through its training lie near
+those that harm it at the end. With `rehearsal`, the search starts from points found against a fifth of the training
+steps, at a fifth of the cost an iteration. On ten digits, 100 iterations of these and 40 of the whole do as much harm
+as 150 of the whole, in less than half the time.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -38,7 +44,10 @@ from ..checks import check_count, check_positive, check_share
 from ..threat.feasible import FeasibleSet, unit
 from ..types import Samples
 from .base import Attack, Optimised, Progress
-from .objective import OuterObjective
+from .objective import OuterObjective, evaluate
+
+# A rehearsal trains for one step where the schedule has so many.
+_SHORTER = 5
 
 
 class SearchState(NamedTuple):
@@ -64,6 +73,7 @@ class JointAttack(Attack):
             data whose features are many weak hints, such as words, and hurts with images.
         redraw: whether each iteration trains from initial parameters and batches of its own, for victims whose initial
             parameters are unknown and matter.
+        rehearsal: iterations before these, against a fifth of the training steps.
 
     Raises:
         InputError: a number out of its range.
@@ -75,11 +85,13 @@ class JointAttack(Attack):
     temperatures: tuple[float, float] = eqx.field(default=(1.0, 0.05), static=True)
     dropout: float = eqx.field(default=0.0, static=True)
     redraw: bool = eqx.field(default=False, static=True)
+    rehearsal: int = eqx.field(default=0, static=True)
 
     name = "joint"
 
     def __check_init__(self):
         check_count(iterations=self.iterations)
+        check_count(least=0, rehearsal=self.rehearsal)
         first, last = self.temperatures
         check_positive(
             step_size=self.step_size,
@@ -99,14 +111,20 @@ class JointAttack(Attack):
         progress: Progress,
     ) -> Optimised:
         """Climb for a fixed number of iterations, in chunks between which progress is told."""
-        latent = feasible.latent(start)
+        begin, least, told = start, jnp.asarray(-jnp.inf, start.dtype), 0.0
+        if self.rehearsal:
+            told = self.rehearsal / (self.rehearsal + _SHORTER * self.iterations)
+            begin = self._rehearse(objective, feasible, start, seed, lambda share: progress(told * share))
+            # What is better halfway need not be so at the end: the start stays the best until it is beaten.
+            least = evaluate(objective, start)
+        latent = feasible.latent(begin)
         state = SearchState(
             latent,
             self.optimiser(feasible, latent.shape[1]).init(latent),
             jax.random.fold_in(jax.random.key(seed), 1),
             jnp.int32(0),
             start,
-            jnp.asarray(-jnp.inf, start.dtype),
+            least,
         )
         values, drifts = [], []
         chunk = max(self.iterations // 20, 1)
@@ -115,8 +133,15 @@ class JointAttack(Attack):
             state, (value, drift) = _advance(self, objective, feasible, state, count, chunk)
             values.append(np.asarray(value)[: int(count)])
             drifts.append(np.asarray(drift)[: int(count)])
-            progress((first + int(count)) / self.iterations)
+            progress(told + (1 - told) * (first + int(count)) / self.iterations)
         return Optimised(state.best, np.concatenate(values), float(np.max(np.concatenate(drifts))))
+
+    def _rehearse(
+        self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, seed: int, progress: Progress
+    ) -> jax.Array:
+        """Return points found against a shorter training."""
+        practice = dataclasses.replace(self, iterations=self.rehearsal, rehearsal=0)
+        return practice.search(objective.shortened(_SHORTER), feasible, start, seed=seed, progress=progress).points
 
     def optimiser(self, feasible: FeasibleSet, columns: int) -> optax.GradientTransformation:
         """Return the rule by which iterates move uphill."""

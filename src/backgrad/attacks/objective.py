@@ -9,6 +9,7 @@ where c is the attacker's caution: the surrogates that the points hurt least the
 numbers alone share one compilation, and run one after another, so that memory is that of one training run.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,6 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..adjoints.base import Adjoint
+from ..errors import UnsupportedError
+from ..schedules import Descent
 from ..threat.goals import Goal
 from ..threat.knowledge import Member
 from ..threat.labels import LabelRule
@@ -126,6 +129,21 @@ class OuterObjective(eqx.Module):
         pairs = zip(self.groups, self.sizes, strict=True)
         groups = tuple(redraw(number, size, group) for number, (group, size) in enumerate(pairs))
         return eqx.tree_at(lambda o: o.groups, self, groups)
+
+    def shortened(self, factor: int) -> "OuterObjective":
+        """Return the same objective after a training of fewer steps, one for every `factor` of the schedule's.
+
+        Raises:
+            UnsupportedError: a schedule that has no number of steps.
+        """
+
+        def shorten(group: Member) -> Member:
+            if not isinstance(group.schedule, Descent):
+                raise UnsupportedError("a rehearsal shortens training and needs a Descent schedule: set rehearsal=0.")
+            steps = max(group.schedule.steps // factor, 1)
+            return group._replace(schedule=dataclasses.replace(group.schedule, steps=steps))
+
+        return dataclasses.replace(self, groups=tuple(shorten(group) for group in self.groups))
 
     def split(self, points: Float[Array, "p _"]) -> tuple[Float[Array, "p d"], Float[Array, "p k"]]:
         """Return the features and the soft labels of points."""
@@ -238,3 +256,11 @@ def evaluate_and_judge(
 def differentiate(objective: OuterObjective, points: Float[Array, "p _"]) -> Hypergradient:
     """Return 𝒜 and its gradient, compiled."""
     return objective.hypergradient(points)
+
+
+@eqx.filter_jit
+def differentiate_weighted(
+    objective: OuterObjective, points: Float[Array, "p _"], weight: Float[Array, "p"]
+) -> Hypergradient:
+    """Return 𝒜 and its gradient with points of other weights than one, compiled."""
+    return objective.hypergradient(points, weight=weight)

@@ -14,6 +14,7 @@ import typer
 from .._version import __version__
 from ..errors import DivergenceError, InputError, NotConvergedError
 from .attack import attack
+from .compiled import keep_compiled
 from .curve import curve
 from .datasets import datasets
 from .reproduce import reproduce
@@ -86,6 +87,7 @@ def _is_usage_error(error: BaseException) -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
+    keep_compiled()
     try:
         code = app(arguments, standalone_mode=False)
     except (InputError, DivergenceError, NotConvergedError) as error:

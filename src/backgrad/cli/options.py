@@ -66,6 +66,9 @@ SEARCH: Group = {
     "outer_steps": _option(
         int, "Steps of all points (default: 150; unknown-schedule: 300) or of each (default: 100).", _ATTACK
     ),
+    "rehearsal": _option(
+        int, "Steps before these through a fifth of the training, at a fifth of the time (joint only).", _ATTACK
+    ),
     "dropout": _option(
         float,
         "Share of validation features hidden from each step (default: 0.2 for logistic on binary features, else 0; "

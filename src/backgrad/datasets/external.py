@@ -7,7 +7,6 @@ content, so that a file from elsewhere, stored or compressed in another way, is 
 
 import hashlib
 import os
-import sys
 import tempfile
 from importlib import util
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from backgrad.datasets.loaders import Table, declared_range, pixel_names
 from backgrad.errors import DatasetError
+from backgrad.folders import cache_folder
 
 VARIABLE = "BACKGRAD_DATA"
 MNIST_FILE = "mnist.npz"
@@ -26,17 +26,6 @@ _MNIST_SHA256 = "c2069063c1105f2bf96266aef1ff68c6e13bdda7a54e37bf19c16f1db24efc8
 
 
 # --- where ----------------------------------------------------------------------------------------
-
-
-def cache_folder() -> Path:
-    """Return the folder that downloads are stored in: `backgrad` in the user's cache, whether it exists or not."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "backgrad"
 
 
 def find(file_name: str) -> Path | None:

@@ -13,16 +13,18 @@ DATASETS = ("spambase", "ransomware")
 _TRAIN = 100
 
 
-def settings(dataset: str, learner: str, method: str) -> dict[str, Any]:
+def settings(dataset: str, learner: str, method: str, *, quick: bool = False) -> dict[str, Any]:
     """Return the settings of a run: the paper's attack at all budgets, or ours at 15 % alone."""
     points, budgets = (BUDGETS[-1], BUDGETS) if method == "paper" else (FIFTEEN, (0, FIFTEEN))
-    return poison(dataset, learner, method, points=points, budgets=budgets, victims=BINARY, train=_TRAIN)
+    return poison(dataset, learner, method, points=points, budgets=budgets, victims=BINARY, train=_TRAIN, quick=quick)
 
 
 def plan(scale: Scale):
     """Return the runs of both figures, which are the same."""
     cases = itertools.product(DATASETS, BINARY, ("paper", "best"))
-    return runs("poison", [settings(*case) for case in cases], QUICK_SPLITS if scale.quick else SPLITS)
+    return runs(
+        "poison", [settings(*case, quick=scale.quick) for case in cases], QUICK_SPLITS if scale.quick else SPLITS
+    )
 
 
 def outcomes(results: Results, dataset: str, learner: str, method: str):

@@ -35,7 +35,7 @@ class Part:
         """Budgets at which victims are retrained."""
         return tuple(range(0, self.points + 1, 10))
 
-    def settings(self, method: str) -> dict[str, Any]:
+    def settings(self, method: str, *, quick: bool = False) -> dict[str, Any]:
         """Return the settings of a run."""
         budgets = self.budgets if method == "paper" else (0, self.points)
         return poison(
@@ -50,11 +50,12 @@ class Part:
             goal=self.goal,
             baseline=self.baseline,
             precision="float32",
+            quick=quick,
         )
 
     def counts(self, results: Results, method: str, kind: str = "confusion") -> np.ndarray:
         """Return confusion counts, (splits, B, 10, 10)."""
-        found = results.of("poison", dataset="mnist", method=method, options=self.settings(method)["options"])
+        found = results.of("poison", dataset="mnist", method=method, goal=self.goal)
         return stacked(found, f"{kind}.{_LEARNER}")
 
     def seen(self, counts: np.ndarray) -> np.ndarray:
@@ -69,7 +70,7 @@ PARTS = (GENERIC, SPECIFIC)
 
 def plan(scale: Scale):
     """Return the runs of both parts."""
-    cases = [part.settings(method) for part in PARTS for method in ("paper", "best")]
+    cases = [part.settings(method, quick=scale.quick) for part in PARTS for method in ("paper", "best")]
     return runs("poison", cases, QUICK_SPLITS if scale.quick else SPLITS)
 
 

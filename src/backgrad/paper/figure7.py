@@ -8,19 +8,20 @@ from .drawing import STYLES, new_figure
 from .experiment import Experiment, Results, Scale
 from .settings import INNER, NAMES, QUICK_SPLITS, SPLITS, runs
 
-STEPS = (10, 20, 40, 60, 80, 100, 200, 400, 1000)
-_QUICK_STEPS = (10, 40, 100, 400)
+STEPS = (10, 20, 40, 60, 100, 200, 400, 1000)
+_QUICK_STEPS = (10, 100, 400)
 _LEARNERS = ("mlp", "logistic", "adaline", "softmax")
 _COUNTS = (1, 20)
 
 
-def _settings(learner: str, points: int, steps: tuple[int, ...]) -> dict[str, Any]:
+def _settings(learner: str, steps: tuple[int, ...]) -> dict[str, Any]:
     ten = learner == "softmax"
     sizes = {"train": 1000, "validation": 1000} if ten else {"train": 100, "validation": 400}
     return {
         "dataset": "mnist" if ten else "mnist-1-7",
         "learner": learner,
-        "points": points,
+        "points": max(_COUNTS),
+        "counts": _COUNTS,
         "step_size": INNER[learner].step_size,
         "steps": steps,
         **sizes,
@@ -45,17 +46,17 @@ def _cost(quick: bool) -> dict[str, Any]:
 def plan(scale: Scale):
     """Return the comparisons, a few splits of each, and one run of timings."""
     steps = _QUICK_STEPS if scale.quick else STEPS
-    cases = [_settings(learner, points, steps) for learner in _LEARNERS for points in _COUNTS]
+    cases = [_settings(learner, steps) for learner in _LEARNERS]
     compared = runs("reversal", cases, QUICK_SPLITS if scale.quick else SPLITS // 2)
     return (*compared, *runs("cost", [_cost(scale.quick)], 1))
 
 
 def _series(results: Results, learner: str, points: int) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
     """Return T, and the cosines and drifts of all splits, (splits, T); NaN where a reversal overflowed."""
-    found = results.of("reversal", learner=learner, points=points)
-    steps = results.settings("reversal", learner=learner, points=points)["steps"]
+    found = results.of("reversal", learner=learner)
+    steps, place = results.settings("reversal", learner=learner)["steps"], _COUNTS.index(points)
     cosine, drift = (
-        np.array([[np.nan if v is None else v for v in outcome.values[name]] for outcome in found], float)
+        np.array([[np.nan if v is None else v for v in outcome.values[name][place]] for outcome in found], float)
         for name in ("cosine", "drift")
     )
     return steps, cosine, drift

@@ -28,26 +28,30 @@ def reversal(
         progress: called with the share done, 0 … 1.
 
     Returns:
-        `cosine` and `drift` for each of the settings' `steps`; None where a reversal overflowed.
+        `cosine` and `drift`, for each number of points in the settings' `counts` a list over their `steps`; None where
+        a reversal overflowed.
     """
-    import jax.numpy as jnp
-
     from ..adjoints.back_gradient import BackGradient
     from ..adjoints.check import compare_gradients
     from ..adjoints.checkpointed import Checkpointed
-    from ..attacks.objective import differentiate
+    from ..attacks.objective import differentiate_weighted
 
+    counts = settings["counts"]
+    found: dict[str, list[list[float | None]]] = {"cosine": [[] for _ in counts], "drift": [[] for _ in counts]}
     with one_thread, in_float64():
-        cosines, drifts = [], []
         for done, steps in enumerate(settings["steps"], 1):
             make, points = _problem(settings, seed, split, steps=steps)
-            exact = differentiate(make(Checkpointed(), gram=None), points)
-            back = differentiate(make(BackGradient(), gram=None), points)
-            finite = bool(jnp.isfinite(back.gradient).all())
-            cosines.append(float(compare_gradients(back.gradient, exact.gradient).cosine) if finite else None)
-            drifts.append(number(float(back.drift)))
+            exactly, reversing = make(Checkpointed(), gram=None), make(BackGradient(), gram=None)
+            for place, count in enumerate(counts):
+                # Those beyond the count are there with weight 0, so that one compilation serves.
+                weight = (np.arange(len(points)) < count).astype(points.dtype)
+                exact = differentiate_weighted(exactly, points, weight)
+                back = differentiate_weighted(reversing, points, weight)
+                agreement = compare_gradients(back.gradient[:count], exact.gradient[:count])
+                for name, value in (("cosine", agreement.cosine), ("drift", back.drift)):
+                    found[name][place].append(float(value) if np.isfinite(value) else None)
             progress(done / len(settings["steps"]))
-    return Outcome({"cosine": cosines, "drift": [None if isinstance(one, str) else one for one in drifts]})
+    return Outcome(found)
 
 
 def _problem(settings: Mapping[str, Any], seed: int, split: int, *, steps: int, side: int | None = None):

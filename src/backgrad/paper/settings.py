@@ -2,7 +2,8 @@
 
 What the paper leaves open is taken from its authors' published code: step sizes of the inner descent, lengths and
 numbers of the attack's steps, and the schedules at which victims are retrained. That code has no multiclass learner, so
-that a step size for ten classes is ours, and so is a stopping rule under which a point takes about ten steps.
+that a step size for ten classes is ours, and so are the attack's few long steps: four of length 4 raise the error as
+far as about 15 of length 1 do, in less than half the time.
 """
 
 import dataclasses
@@ -57,7 +58,7 @@ INNER = {
     "logistic": Inner(0.1, 100, 1.0, 300),
     "adaline": Inner(0.02, 80, 1.0, 100),
     "mlp": Inner(0.1, 200, 0.2, 200),
-    "softmax": Inner(0.2, 60, 1.0, 100, 1e-4),
+    "softmax": Inner(0.2, 60, 4.0, 4),
 }
 
 
@@ -79,10 +80,20 @@ def paper_options(learner: str, points: int, goal: str = "error-generic") -> dic
     }
 
 
-def best_options(learner: str, points: int, goal: str = "error-generic") -> dict[str, Any]:
-    """Return our best attack in words: the defaults of `backgrad attack`, with longer steps where k > 2."""
-    longer = {"outer_step_size": 2.0} if learner == "softmax" else {}
-    return {"learner": learner, "points": points, "goal": goal, **longer}
+def best_options(learner: str, points: int, goal: str = "error-generic", *, quick: bool = False) -> dict[str, Any]:
+    """Return our best attack in words: that of `backgrad attack`; with ten classes, longer steps and a rehearsal.
+
+    Args:
+        learner: to attack.
+        points: p.
+        goal: in the words of `backgrad attack --goal`.
+        quick: whether to take about a third of the steps.
+    """
+    found = {"learner": learner, "points": points, "goal": goal}
+    if learner == "softmax":
+        steps = (40, 15) if quick else (100, 40)
+        return found | {"outer_step_size": 2.0, "rehearsal": steps[0], "outer_steps": steps[1]}
+    return found | ({"outer_steps": 50} if quick else {})
 
 
 def poison(
@@ -98,6 +109,7 @@ def poison(
     goal: str = "error-generic",
     baseline: str = "start",
     precision: str = "float64",
+    quick: bool = False,
 ) -> dict[str, Any]:
     """Return the settings of a run of the task `poison`.
 
@@ -113,12 +125,15 @@ def poison(
         goal: in the words of `backgrad attack --goal`.
         baseline: where label flips come from, `"start"` (where points start) or `"validation"`.
         precision: `"float64"`, in which gradients can be checked, or `"float32"`.
+        quick: whether our best attack takes fewer steps.
     """
-    options = (paper_options if method == "paper" else best_options)(learner, points, goal)
+    paper = method == "paper"
+    options = paper_options(learner, points, goal) if paper else best_options(learner, points, goal, quick=quick)
     return {
         "dataset": dataset,
         "learner": learner,
         "method": method,
+        "goal": goal,
         "options": options,
         "budgets": budgets,
         "victims": victims,

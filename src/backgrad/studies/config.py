@@ -177,6 +177,7 @@ class StudyFile(BaseModel):
     attack_steps: Axis[Count] | None = None
     outer_step_size: Axis[Number] | None = None
     outer_steps: Axis[Count] | None = None
+    rehearsal: Axis[Count] | None = None
     dropout: Axis[Number] | None = None
     reuse: Axis[Number] | None = None
     epsilon: Axis[Number] | None = None
@@ -196,7 +197,8 @@ AXES: Mapping[str, str] = {
         name: name
         for name in (
             *("step_size", "steps", "momentum", "l2", "hold_others", "labels", "knowledge", "surrogates"),
-            *("attack_step_size", "attack_steps", "outer_step_size", "outer_steps", "dropout", "reuse", "epsilon"),
+            *("attack_step_size", "attack_steps", "outer_step_size", "outer_steps", "rehearsal"),
+            *("dropout", "reuse", "epsilon"),
         )
     },
 }

@@ -23,6 +23,7 @@ class Options:
         attack_steps: T of the attacker's own training; the victim's where omitted.
         outer_step_size: the length of a step of the attack.
         outer_steps: how many steps the attack takes: of all points together, or of each.
+        rehearsal: steps of the joint attack before these, against a fifth of the training steps; none where omitted.
         dropout: the share of the validation rows' features hidden from each step of the joint attack.
         reuse: the weight of the attacker's training rows among those that success is measured on; 1 in joint attacks,
             and 0 in others, where omitted.
@@ -49,6 +50,7 @@ class Options:
     attack_steps: int | None = None
     outer_step_size: float | None = None
     outer_steps: int | None = None
+    rehearsal: int | None = None
     dropout: float | None = None
     reuse: float | None = None
     epsilon: float | None = None

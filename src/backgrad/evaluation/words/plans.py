@@ -231,10 +231,13 @@ def _attack(options: Options, data: Dataset) -> Attack:
         discrete = not make_feasible(options.feasible, data).exact
         given["discrete_step_size" if discrete else "step_size"] = options.outer_step_size
         usual = _DROPOUT.get(str(options.learner), 0.0) if data.is_binary else 0.0
+        given["rehearsal"] = options.rehearsal
         given["dropout"] = usual if options.dropout is None else options.dropout
     else:
         if options.dropout is not None:
             raise InputError("--dropout belongs to --strategy joint; greedy and coordinate have none.")
+        if options.rehearsal is not None:
+            raise InputError("--rehearsal belongs to --strategy joint; greedy and coordinate have none.")
         kind = GreedyAttack if options.strategy == "greedy" else CoordinateAttack
         given["step_size"] = options.outer_step_size
         given["max_steps"], given["epsilon"] = options.outer_steps, options.epsilon
