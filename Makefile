@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow check bench clean
+.PHONY: demo test slow check bench docs clean
 
 # One environment serves all targets; each is installed once, and again when pyproject.toml changes.
 $(VENV)/installed-%: pyproject.toml
@@ -28,6 +28,9 @@ check: $(VENV)/installed-test
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build --fail-on-warning --quiet docs build/docs
 
 clean:
 	rm -rf $(VENV) demo dist build

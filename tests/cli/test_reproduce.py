@@ -12,6 +12,8 @@ import time
 import numpy as np
 import pytest
 
+from backgrad.cli.reproduce import _markdown
+from backgrad.paper.claims import Claim
 from tests.cli.support import run
 
 COMMAND = [sys.executable, "-c", "import sys; from backgrad.cli import main; main(sys.argv[1:])"]
@@ -31,6 +33,13 @@ def test_names_and_folders_are_checked_before_anything_runs(tmp_path, capsys):
     assert run(capsys, "reproduce")[0] == 2
 
 
+def test_claims_are_a_table_in_markdown_whatever_their_words():
+    claim = Claim("4", "8s | 3s", "50 %", "a rule", "53.1 % [50.0, 56.2]", None, None)
+    heading, rule, row = _markdown([claim]).splitlines()
+    assert heading.count("|") == rule.count("|") == 6
+    assert row == "| 4 | 8s \\| 3s (paper: 50 %) | 53.1 % [50.0, 56.2] | – | cannot tell |"
+
+
 @pytest.mark.slow
 def test_a_figure_is_written_with_its_numbers_and_not_computed_twice(tmp_path, capsys):
     arguments = ("reproduce", "figure1", "--quick", "--workers", "1", "--out", tmp_path)
@@ -45,6 +54,7 @@ def test_a_figure_is_written_with_its_numbers_and_not_computed_twice(tmp_path, c
     assert [row["goal"] for row in table] == [row["goal"] for row in content["rows"]]
     assert [row["goal"] for row in table] == ["error-generic", "lower left:top"]
     assert json.loads((tmp_path / "claims.json").read_text()) == []
+    assert (tmp_path / "claims.md").read_text().startswith("| fig. | claim and what the paper reports |")
     times = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs").iterdir()}
     assert run(capsys, *arguments)[0] == 0
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs").iterdir()} == times

@@ -6,8 +6,10 @@ import pytest
 from backgrad.paper.network import network
 
 SETTINGS = {"dataset": "digits", "digits": ("1", "5", "6"), "train": 60, "validation": 60, "victims": 2, "points": 3}
+SETTINGS |= {"victims_narrow": 1}
 PAPER = {"method": "paper", "step_size": 0.05, "steps": 20, "batch_size": 30, "outer_step_size": 0.5, "outer_steps": 1}
-BEST = {"method": "best", "outer_step_size": 0.5, "outer_steps": 2}
+PAPER |= {"halvings": 1}
+BEST = {"method": "best", "outer_step_size": 0.5, "outer_steps": 2, "rehearsal": 1}
 
 
 def do(**changed):

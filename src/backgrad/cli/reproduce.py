@@ -55,6 +55,7 @@ def reproduce(
         for name in names:
             _prepare(output, name, results)
         output.prepare_json("claims.json", [claim.as_json() for claim in table])
+        output.prepare("claims.md", lambda path: path.write_text(_markdown(table), encoding="utf-8"))
         output.commit()
     _print(table, names, scale, out)
 
@@ -86,22 +87,40 @@ def _csv_writer(rows: list[dict[str, Any]]) -> Callable[[Path], None]:
     return write
 
 
+_HOLDS = {True: "yes", False: "no", None: "cannot tell"}
+_HEADINGS = ("fig.", "claim and what the paper reports", "the paper's method here", "our best attack", "holds")
+
+
+def _cells(claim: "Claim") -> tuple[str, ...]:
+    """Return a claim's row, under `_HEADINGS`."""
+    words = f"{claim.claim} (paper: {claim.paper})"
+    return claim.figure, words, claim.paper_method, claim.best_attack or "–", _HOLDS[claim.holds]
+
+
+def _markdown(table: "list[Claim]") -> str:
+    """Return the claims as a table in Markdown."""
+    rows = [_HEADINGS, ("---",) * len(_HEADINGS), *map(_cells, table)]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
 def _print(table: "list[Claim]", names: list[str], scale: "Scale", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     shown = Table(title="The paper's claims, mean [95 % interval] over splits", title_justify="left", show_lines=True)
-    for heading in ("fig.", "claim and what the paper reports", "the paper's method here", "our best attack", "holds"):
+    for heading in _HEADINGS:
         shown.add_column(heading, overflow="fold")
     for claim in table:
-        holds = {True: "yes", False: "no", None: "cannot tell"}[claim.holds]
-        words = f"{claim.claim} (paper: {claim.paper})"
-        shown.add_row(claim.figure, words, claim.paper_method, claim.best_attack or "–", holds)
+        shown.add_row(*_cells(claim))
     if table:
         console.print(shown)
     if {"figure5", "figure6"} & set(names):
         source = "the full MNIST" if scale.digits == "mnist-full" else "the bundled 10,000 digits of MNIST"
-        console.print(f"Figures 5 and 6 use 1s, 5s and 6s of {source}.", soft_wrap=True)
+        network = f"a network of {'an eighth of the width' if scale.quick else '> 450,000 parameters'}"
+        console.print(
+            f"Figures 5 and 6 use 1s, 5s and 6s of {source}, and {network} without dropout or normalisation.",
+            soft_wrap=True,
+        )
     files = ", ".join(f"{name}.png" for name in names)
-    console.print(f"Written to {out}: {files} (and .pdf, .csv, .json), claims.json.", soft_wrap=True)
+    console.print(f"Written to {out}: {files} (and .pdf, .csv, .json), claims.json, claims.md.", soft_wrap=True)

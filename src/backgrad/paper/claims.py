@@ -311,9 +311,13 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
     best = {(a, b): errors(b, "best", a) for a in figure5.LEARNERS for b in figure5.LEARNERS}
     null, to_flips = (interval(paper["cnn", "cnn"] - control["cnn"]) for control in (clean, flips))
     network = f"{_fine(clean['cnn'])} to {_fine(paper['cnn', 'cnn'])}; difference {null}, to flips {to_flips}"
-    many = ""
-    if figure5.has(results, "best", "cnn", figure5.MANY):
-        many = f"; 30 points {_fine(errors('cnn', 'best', 'cnn', figure5.MANY))}"
+    effects = [
+        _effect(
+            points, *(errors("cnn", method, who, points) for method, who in (("best", "cnn"), ("flips", None))), clean
+        )
+        for points in (figure5.POINTS, figure5.MANY)
+        if figure5.has(results, "best", "cnn", points)
+    ]
     moved = [figure5.distances(results, learner).mean() for learner in figure5.LEARNERS]
     moved_best = [figure5.distances(results, learner, "best").mean() for learner in figure5.LEARNERS]
     cross = interval(paper["softmax", "cnn"] - clean["cnn"]), interval(paper["cnn", "softmax"] - flips["softmax"])
@@ -324,7 +328,7 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
             "no significant effect",
             "the interval of the paired difference to clean contains zero",
             network,
-            f"{_fine(best['cnn', 'cnn'])}{many}; flips {_fine(flips['cnn'])}",
+            "; ".join(effects),
             None if quick else null.contains_zero,
         ),
         Claim(
@@ -365,6 +369,13 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
         ),
     ]
     return rows
+
+
+def _effect(points: int, crafted: np.ndarray, flips: np.ndarray, clean: dict[str, np.ndarray]) -> str:
+    """Say what our attack does to the network: its error, how many times the clean one, and paired differences."""
+    times = crafted.mean() / clean["cnn"].mean()
+    differences = (f"to {name} {_fine(crafted - other)}" for name, other in (("clean", clean["cnn"]), ("flips", flips)))
+    return f"{points} points {_fine(crafted)}, {times:.2f} × clean; paired difference {', '.join(differences)}"
 
 
 def _fine(values: np.ndarray) -> str:

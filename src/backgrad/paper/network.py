@@ -13,7 +13,7 @@ import numpy as np
 from ..studies.plan import Outcome
 from ..studies.tasks import numbers
 from ..studies.threads import one_thread
-from .tasks import confusion_counts, in_precision, open_digits, split_of
+from .tasks import confusion_counts, open_digits, split_of
 
 if TYPE_CHECKING:
     from ..attacks.base import AttackResult
@@ -27,6 +27,8 @@ def network(
     settings: Mapping[str, Any], split: int, seed: int, progress: Callable[[float], None] = lambda share: None
 ) -> Outcome:
     """Craft points (or none, or label flips) on one split, and train networks and a linear model on them.
+
+    All of it is done in single precision, as everybody trains networks.
 
     Args:
         settings: as `backgrad.paper.figure5` makes them.
@@ -42,8 +44,6 @@ def network(
     from ..evaluation.plan import attack_seed
     from ..threat.model import ThreatModel
 
-    # Networks are trained in single precision, as everybody does; for what is linear, gradients can be checked.
-    precision = "float64" if settings["learner"] == "softmax" else "float32"
     with one_thread:
         data = open_digits(settings["dataset"], settings["digits"])
         rows = split_of(data, settings, seed, split)
@@ -52,18 +52,18 @@ def network(
         arrays: dict[str, Any] = {}
         added = None
         if settings["method"] != "clean":
-            with in_precision(precision):
-                threat = ThreatModel(settings["points"])
-                start = start_points(data.table.samples(rows.train), threat, attack_seed(own))
-                added = np.asarray(start[0]), np.asarray(start[1])
-                if settings["method"] != "flips":
-                    made = _craft(settings, data.table, rows, added, own, lambda share: progress(0.7 * share))
-                    values["health"] = numbers(dataclasses.asdict(made.health))
-                    arrays |= {"start": made.start, "trace": made.trace}
-                    added = made.points, made.labels
-                arrays |= {"points": added[0], "labels": added[1]}
+            threat = ThreatModel(settings["points"])
+            start = start_points(data.table.samples(rows.train), threat, attack_seed(own))
+            added = np.asarray(start[0]), np.asarray(start[1])
+            if settings["method"] != "flips":
+                made = _craft(settings, data.table, rows, added, own, lambda share: progress(0.7 * share))
+                values["health"] = numbers(dataclasses.asdict(made.health))
+                arrays |= {"start": made.start, "trace": made.trace}
+                added = made.points, made.labels
+            arrays |= {"points": added[0], "labels": added[1]}
         arrays["confusion.softmax"] = _judge("softmax", data.table, rows, added, own, 1)
-        arrays["confusion.cnn"] = _judge("cnn", data.table, rows, added, own, settings["victims"])
+        count, narrow = settings["victims"], settings["victims_narrow"]
+        arrays["confusion.cnn"] = _judge("cnn", data.table, rows, added, own, count, narrow=narrow)
         progress(1.0)
     return Outcome(values, arrays)
 
@@ -94,12 +94,18 @@ def _craft(
     if paper:
         schedule = Descent(settings["steps"], settings["step_size"], batch_size=settings["batch_size"])
         attack: Any = CoordinateAttack(
-            max_steps=settings["outer_steps"], step_size=settings["outer_step_size"], halvings=3, passes=2
+            max_steps=settings["outer_steps"],
+            step_size=settings["outer_step_size"],
+            halvings=settings["halvings"],
+            passes=2,
         )
     else:
         schedule = default_schedule(name)
         attack = JointAttack(
-            iterations=settings["outer_steps"], step_size=settings["outer_step_size"], redraw=name == "cnn"
+            iterations=settings["outer_steps"],
+            step_size=settings["outer_step_size"],
+            redraw=name == "cnn",
+            rehearsal=settings["rehearsal"],
         )
     return attack.craft(
         learner,
@@ -115,7 +121,14 @@ def _craft(
 
 
 def _judge(
-    name: str, table: "Table", rows: "Rows", added: tuple[Any, Any] | None, own: tuple[int, int], count: int
+    name: str,
+    table: "Table",
+    rows: "Rows",
+    added: tuple[Any, Any] | None,
+    own: tuple[int, int],
+    count: int,
+    *,
+    narrow: int = 1,
 ) -> np.ndarray:
     """Train victims from initial parameters of their own; return test rows by true and predicted class, (V, k, k)."""
     import jax
@@ -126,6 +139,8 @@ def _judge(
 
     k = table.n_classes
     learner: Any = make_learner(name, n_features=table.x.shape[1], n_classes=k)
+    if narrow > 1:
+        learner = learner.narrow(narrow)
     blocks = (table.samples(rows.train),) if added is None else (table.samples(rows.train), as_samples(*added, k))
     counts = []
     for number in range(count):

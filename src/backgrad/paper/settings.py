@@ -91,7 +91,7 @@ def best_options(learner: str, points: int, goal: str = "error-generic", *, quic
     """
     found = {"learner": learner, "points": points, "goal": goal}
     if learner == "softmax":
-        steps = (40, 15) if quick else (100, 40)
+        steps = (30, 10) if quick else (100, 40)
         return found | {"outer_step_size": 2.0, "rehearsal": steps[0], "outer_steps": steps[1]}
     return found | ({"outer_steps": 50} if quick else {})
 
