@@ -15,7 +15,7 @@ demo: $(VENV)/installed-run
 	$(BIN)/backgrad attack spambase --out demo
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow

@@ -26,8 +26,8 @@ kept, where steps have become small; the result's health is judged from the sche
 
 A hypergradient costs as much as training is long, and points that harm a model halfway through its training lie near
 those that harm it at the end. With `rehearsal`, the search starts from points found against a fifth of the training
-steps, at a fifth of the cost an iteration. On ten digits, 100 iterations of these and 40 of the whole do as much harm
-as 150 of the whole, in less than half the time.
+steps, at a fifth of the cost an iteration. On ten digits, 100 iterations of these and 40 of the whole do about as much
+harm as 150 of the whole, in less than half the time.
 """
 
 import dataclasses

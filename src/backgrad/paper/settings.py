@@ -91,8 +91,10 @@ def best_options(learner: str, points: int, goal: str = "error-generic", *, quic
     """
     found = {"learner": learner, "points": points, "goal": goal}
     if learner == "softmax":
-        steps = (30, 10) if quick else (100, 40)
-        return found | {"outer_step_size": 2.0, "rehearsal": steps[0], "outer_steps": steps[1]}
+        whole = (3.0, 250, 60) if goal == "error-generic" else (2.0, 60, 25)
+        return found | dict(
+            zip(("outer_step_size", "rehearsal", "outer_steps"), (2.0, 30, 10) if quick else whole, strict=True)
+        )
     return found | ({"outer_steps": 50} if quick else {})
 
 
