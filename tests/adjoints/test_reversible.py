@@ -11,7 +11,7 @@ import backgrad as bg
 from backgrad.adjoints import reversible
 from backgrad.adjoints.check import check_agreement
 from backgrad.errors import InputError, UnsupportedError
-from tests.problems import learner, outer
+from tests.problems import learner, mostly_slow, outer
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_exchanging_numerator_and_denominator_undoes_a_multiplication(v, buffer,
 
 
 @pytest.mark.parametrize("momentum", [0.1, 0.5, 0.9, 0.99, 0.995])
-@pytest.mark.parametrize("steps", [1, 7, 400])
+@pytest.mark.parametrize("steps", mostly_slow([1, 7, 400], 400))
 def test_every_momentum_and_length_comes_back(momentum, steps):
     schedule = bg.Descent(steps, 0.01, momentum)
     model = learner("logistic")

@@ -84,7 +84,7 @@ def test_no_module_imports_jax_or_another_room(path):
         for module in modules:
             assert module.split(".")[0] != "jax"
             if module.startswith("backgrad"):
-                assert module.startswith(("backgrad.datasets", "backgrad.errors"))
+                assert module.startswith(("backgrad.datasets", "backgrad.errors", "backgrad.folders"))
 
 
 # --- metadata against data ------------------------------------------------------------------------

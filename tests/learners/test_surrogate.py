@@ -93,7 +93,7 @@ def test_logistic_regression_on_rows_that_nobody_scaled(name, c):
     check_agreement(LogisticRegression(C=c, solver="newton-cholesky", **TIGHT), name)
 
 
-@pytest.mark.parametrize("name", ["cancer", "wine", LARGE[1]])
+@pytest.mark.parametrize("name", [*mostly_slow(["cancer", "wine"], "wine"), LARGE[1]])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -124,7 +124,7 @@ def test_linear_svc_on_scaled_rows(name, c):
     check_agreement(make_pipeline(StandardScaler(), LinearSVC(C=c, max_iter=1_000_000, tol=1e-6)), name)
 
 
-@pytest.mark.parametrize("name", ["cancer", "wine", LARGE[1]])
+@pytest.mark.parametrize("name", [*mostly_slow(["cancer", "wine"], "wine"), LARGE[1]])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -144,7 +144,7 @@ def test_linear_svc_on_rows_that_nobody_scaled(name):
     check_agreement(LinearSVC(C=0.1, max_iter=1_000_000, tol=1e-6), name)
 
 
-@pytest.mark.parametrize("name", ["cancer", "wine", "digits"])
+@pytest.mark.parametrize("name", mostly_slow(["cancer", "wine", "digits"], "wine"))
 def test_linear_svc_with_a_hinge(name):
     estimator = make_pipeline(StandardScaler(), LinearSVC(loss="hinge", C=0.1, max_iter=1_000_000, tol=1e-6))
     check_agreement(estimator, name, exact=False)
@@ -161,7 +161,7 @@ def test_ridge_classifier_with_and_without_scaling(name, alpha):
     check_agreement(make_pipeline(StandardScaler(), RidgeClassifier(alpha)), name)
 
 
-@pytest.mark.parametrize("name", ["cancer", "wine"])
+@pytest.mark.parametrize("name", mostly_slow(["cancer", "wine"], "wine"))
 @pytest.mark.parametrize(
     "settings", [{"class_weight": "balanced"}, {"class_weight": {1: 7.0}}, {"fit_intercept": False}]
 )
@@ -180,7 +180,7 @@ def test_settings_of_ridge_classifier(name, settings):
         (FunctionTransformer(), make_pipeline(MinMaxScaler(), SelectKBest(k="all"))),
     ],
 )
-@pytest.mark.parametrize("name", ["cancer", "wine"])
+@pytest.mark.parametrize("name", mostly_slow(["cancer", "wine"], "wine"))
 def test_pipelines(name, steps):
     check_agreement(make_pipeline(*steps, LogisticRegression(**TIGHT)), name)
 
@@ -290,9 +290,9 @@ SHORT = {
 
 
 def stochastic_cases():
-    """Return every kind on every set; digits take long."""
+    """Return every kind on every set, of which wine alone is quick."""
     for kind, name in itertools.product(STOCHASTIC, ("cancer", "wine", "digits")):
-        marks = [pytest.mark.slow] if name == "digits" else []
+        marks = [] if name == "wine" else [pytest.mark.slow]
         if (kind, name) in SHORT:
             marks.append(pytest.mark.xfail(strict=True, reason=SHORT[kind, name]))
         yield pytest.param(kind, name, marks=marks, id=f"{kind}-{name}")
