@@ -33,6 +33,15 @@ def test_names_and_folders_are_checked_before_anything_runs(tmp_path, capsys):
     assert run(capsys, "reproduce")[0] == 2
 
 
+def test_data_that_are_not_there_are_missed_before_anything_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("BACKGRAD_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    code, _, err = run(capsys, "reproduce", "figure2", "--out", tmp_path / "out")
+    assert code == 2
+    assert "The data set 'ransomware' does not travel with backgrad" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_claims_are_a_table_in_markdown_whatever_their_words():
     claim = Claim("4", "8s | 3s", "50 %", "a rule", "53.1 % [50.0, 56.2]", None, None)
     heading, rule, row = _markdown([claim]).splitlines()

@@ -34,6 +34,7 @@ def reproduce(
     Each claim stands beside what the paper's method gives here, and what our best attack gives at the same budget. A
     finished run is kept and never done again: the same command continues where it was stopped.
     """
+    from ..datasets import load
     from ..paper import EXPERIMENTS, PAPER_TASKS, Results, claims, make_scale, make_study
     from ..studies.store import Store
     from .output import OutputFolder
@@ -41,11 +42,14 @@ def reproduce(
     names = list(EXPERIMENTS) if figures == ["all"] else list(dict.fromkeys(figures))
     scale = make_scale(names, quick=quick, download=download)
     study = make_study(names, scale)
-    with OutputFolder(out):  # whether it can be written is found out before hours of work
+    store = Store(out / "runs")
+    # Whether data are at hand, and the folder can be written, is found out before hours of work.
+    for name in sorted({str(run.settings["dataset"]) for run in study.runs if not store.file(run).exists()}):
+        load(name, download=download)
+    with OutputFolder(out):
         pass
     words = ("reproduce", *figures, *["--quick"] * quick)
     command = command_again(*words, out=out, workers=workers, scheduler=scheduler)
-    store = Store(out / "runs")
     summary = do_runs(study, store, workers=workers, scheduler=scheduler, tasks=PAPER_TASKS, command=command)
     if summary.failures:
         raise SystemExit(report_failures(summary.failures, command))
