@@ -312,9 +312,7 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
     null, to_flips = (interval(paper["cnn", "cnn"] - control["cnn"]) for control in (clean, flips))
     network = f"{_fine(clean['cnn'])} to {_fine(paper['cnn', 'cnn'])}; difference {null}, to flips {to_flips}"
     effects = [
-        _effect(
-            points, *(errors("cnn", method, who, points) for method, who in (("best", "cnn"), ("flips", None))), clean
-        )
+        _effect(points, errors("cnn", "best", "cnn", points), errors("cnn", "flips", None, points), clean["cnn"])
         for points in (figure5.POINTS, figure5.MANY)
         if figure5.has(results, "best", "cnn", points)
     ]
@@ -371,10 +369,10 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
     return rows
 
 
-def _effect(points: int, crafted: np.ndarray, flips: np.ndarray, clean: dict[str, np.ndarray]) -> str:
+def _effect(points: int, crafted: np.ndarray, flips: np.ndarray, clean: np.ndarray) -> str:
     """Say what our attack does to the network: its error, how many times the clean one, and paired differences."""
-    times = crafted.mean() / clean["cnn"].mean()
-    differences = (f"to {name} {_fine(crafted - other)}" for name, other in (("clean", clean["cnn"]), ("flips", flips)))
+    times = crafted.mean() / clean.mean()
+    differences = (f"to {name} {_fine(crafted - other)}" for name, other in (("clean", clean), ("flips", flips)))
     return f"{points} points {_fine(crafted)}, {times:.2f} × clean; paired difference {', '.join(differences)}"
 
 

@@ -106,6 +106,9 @@ def _draw3(results: Results) -> Any:
             ax.set_ylabel("")
         if not i:
             ax.set_xlabel("")
+    for line in axes:  # a row shares its axis, whose top the first panel would have set
+        line[0].autoscale(axis="y")
+        line[0].set_ylim(bottom=0)
     axes[0, 0].legend(fontsize="x-small", loc="upper left")
     return figure
 

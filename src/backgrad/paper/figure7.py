@@ -92,6 +92,10 @@ _WAYS = {
 }
 
 
+# A drift of 10 is as useless as one of 10⁶⁸; above 0.1, marked by a line, the gradient is not to be trusted.
+_DRIFTS = (1e-4, 1e4)
+
+
 def draw(results: Results) -> Any:
     """Draw cosine and drift over T, for one point and for 20, and the costs over the number of parameters."""
     figure, axes = new_figure(2, 3, (13.0, 7.4))
@@ -110,6 +114,8 @@ def draw(results: Results) -> Any:
         axes[0, column].set(xscale="log", ylim=(-1.05, 1.05), ylabel="cosine, reversed to exact")
         axes[1, column].set(xscale="log", yscale="log", xlabel="T, steps of training", ylabel="drift of the reversal")
         axes[1, column].axhline(0.1, color="0.6", linewidth=0.8)
+        axes[1, column].set_ylim(*_DRIFTS)
+        axes[1, column].set_title(f"beyond {_DRIFTS[1]:.0e}: off the axis", fontsize="small")
         for ax in axes[:, column]:
             ax.grid(alpha=0.25, linewidth=0.5)
     axes[0, 0].legend(fontsize="x-small", loc="lower left")
@@ -124,17 +130,20 @@ def _label(learner: str) -> str:
 
 def _draw_costs(axes: Any, found: list[dict[str, Any]]) -> None:
     longest = max(case["steps"] for case in found)
+    parameters = sorted({case["parameters"] for case in found})
     for way, (colour, line, marker) in _WAYS.items():
         mine = [case for case in found if case["adjoint"] == way and case["steps"] == longest]
         style = {"color": colour, "linestyle": line, "marker": marker, "label": way}
-        parameters = [case["parameters"] for case in mine]
-        axes[0].plot(parameters, [1e3 * case["seconds"] for case in mine], **style)
-        axes[1].plot(parameters, [1 - min(case["cosine"], 1) + 1e-16 for case in mine], **style)
+        sizes = [case["parameters"] for case in mine]
+        axes[0].plot(sizes, [1e3 * case["seconds"] for case in mine], **style)
+        axes[1].plot(sizes, [1 - min(case["cosine"], 1) + 1e-16 for case in mine], **style)
     axes[0].set(xscale="log", yscale="log", ylabel="one hypergradient (ms)")
     axes[0].set_title(f"multiclass LR, 10 digits, L2 = 0.01, T = {longest}", fontsize="medium")
     axes[1].set(xscale="log", yscale="log", ylabel="1 − cosine to the exact gradient", xlabel="parameters")
     axes[0].legend(fontsize="x-small", loc="upper left")
     for ax in axes:
+        ax.set_xticks(parameters, [str(value) for value in parameters], minor=False)
+        ax.set_xticks([], minor=True)
         ax.grid(alpha=0.25, linewidth=0.5)
 
 
