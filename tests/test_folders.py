@@ -9,7 +9,7 @@ from backgrad import folders
     ("platform", "variables", "end"),
     [
         ("linux", {"XDG_CACHE_HOME": "/somewhere"}, "/somewhere/backgrad"),
-        ("linux", {"HOME": "/home/me"}, "/home/me/.cache/backgrad"),
+        ("linux", {"HOME": "/somewhere"}, "/somewhere/.cache/backgrad"),
         ("darwin", {"HOME": "/Users/me"}, "/Users/me/Library/Caches/backgrad"),
         ("win32", {"LOCALAPPDATA": "/local"}, "/local/backgrad"),
     ],

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from backgrad.cli.reproduce import _markdown
-from backgrad.paper.claims import Claim
+from backgrad.paper import Claim
 from tests.cli.support import run
 
 COMMAND = [sys.executable, "-c", "import sys; from backgrad.cli import main; main(sys.argv[1:])"]

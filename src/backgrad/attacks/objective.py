@@ -253,14 +253,8 @@ def evaluate_and_judge(
 
 
 @eqx.filter_jit
-def differentiate(objective: OuterObjective, points: Float[Array, "p _"]) -> Hypergradient:
-    """Return 𝒜 and its gradient, compiled."""
-    return objective.hypergradient(points)
-
-
-@eqx.filter_jit
-def differentiate_weighted(
-    objective: OuterObjective, points: Float[Array, "p _"], weight: Float[Array, "p"]
+def differentiate(
+    objective: OuterObjective, points: Float[Array, "p _"], weight: Float[Array, "p"] | None = None
 ) -> Hypergradient:
-    """Return 𝒜 and its gradient with points of other weights than one, compiled."""
+    """Return 𝒜 and its gradient, compiled; points weigh one where no weights are given."""
     return objective.hypergradient(points, weight=weight)

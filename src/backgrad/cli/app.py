@@ -73,6 +73,7 @@ def _root(
     ] = False,
 ) -> None:
     del version
+    keep_compiled()
 
 
 def _say(message: str) -> None:
@@ -87,7 +88,6 @@ def _is_usage_error(error: BaseException) -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
-    keep_compiled()
     try:
         code = app(arguments, standalone_mode=False)
     except (InputError, DivergenceError, NotConvergedError) as error:

@@ -47,9 +47,15 @@ def balanced_error(predictions, labels, n_classes: int) -> float:
     return float(np.nanmean(class_errors(predictions, labels, n_classes)))
 
 
+def confusion_counts(predictions, labels, n_classes: int) -> np.ndarray:
+    """Return the number of rows of each true class (row) that are predicted as each class (column), (k, k)."""
+    counts = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(counts, (np.asarray(labels), np.asarray(predictions)), 1)
+    return counts
+
+
 def confusion(predictions, labels, n_classes: int) -> np.ndarray:
     """Return the share of each true class (row) that is predicted as each class (column), (k, k)."""
-    counts = np.zeros((n_classes, n_classes))
-    np.add.at(counts, (np.asarray(labels), np.asarray(predictions)), 1.0)
+    counts = confusion_counts(predictions, labels, n_classes)
     rows = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, rows, out=np.full_like(counts, np.nan), where=rows > 0)
+    return np.divide(counts, rows, out=np.full(counts.shape, np.nan), where=rows > 0)

@@ -1,6 +1,7 @@
 """The paper's experiments as studies: Muñoz-González et al. 2017, figure by figure, and its claims."""
 
-from .claims import Claim, claims
+from .claim import Claim
+from .claims import claims
 from .experiment import Experiment, Results, Scale
 from .reproduction import EXPERIMENTS, make_scale, make_study
 from .tasks import PAPER_TASKS

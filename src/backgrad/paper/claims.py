@@ -5,67 +5,14 @@ of a null effect holds where the interval of the paired difference contains zero
 or too small an attack, to tell, `holds` is null.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from ..evaluation.metrics import student_interval
 from . import figure2, figure4, figure5, figure7
+from .claim import Claim, Interval, fine, interval
 from .experiment import Results, class_errors, shares
 from .settings import NAMES
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """One row of the table.
-
-    Args:
-        figure: where the paper shows it.
-        claim: in one sentence.
-        paper: what the paper reports.
-        rule: when it holds, on the paper's method.
-        paper_method: what that gives here, in numbers.
-        best_attack: what our best attack gives at the same budget; None where there is nothing to compare.
-        holds: None where the runs cannot tell.
-    """
-
-    figure: str
-    claim: str
-    paper: str
-    rule: str
-    paper_method: str
-    best_attack: str | None
-    holds: bool | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the row as JSON values."""
-        return dataclasses.asdict(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """A mean over splits with its 95 % interval, in the unit of the values."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def contains_zero(self) -> bool:
-        """Whether there may be no effect."""
-        return self.low <= 0 <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.mean:.1f} % [{self.low:.1f}, {self.high:.1f}]"
-
-
-def interval(values: Any) -> Interval:
-    """Return mean and interval of shares, in percent; the interval is a point where there is none."""
-    values = 100 * np.asarray(values, float)
-    low, high = student_interval(values) or (float(values.mean()),) * 2
-    return Interval(float(values.mean()), low, high)
 
 
 def claims(results: Results, *, quick: bool) -> list[Claim]:
@@ -310,7 +257,7 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
     paper = {(a, b): errors(b, "paper", a) for a in figure5.LEARNERS for b in figure5.LEARNERS}
     best = {(a, b): errors(b, "best", a) for a in figure5.LEARNERS for b in figure5.LEARNERS}
     null, to_flips = (interval(paper["cnn", "cnn"] - control["cnn"]) for control in (clean, flips))
-    network = f"{_fine(clean['cnn'])} to {_fine(paper['cnn', 'cnn'])}; difference {null}, to flips {to_flips}"
+    network = f"{fine(clean['cnn'])} to {fine(paper['cnn', 'cnn'])}; difference {null}, to flips {to_flips}"
     effects = [
         _effect(points, errors("cnn", "best", "cnn", points), errors("cnn", "flips", None, points), clean["cnn"])
         for points in (figure5.POINTS, figure5.MANY)
@@ -334,8 +281,8 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
             "digits 1/5/6: 10 points double the error of logistic regression",
             "2 to 4.3 %, label flips 2.1 %",
             "the poisoned error is at least 1.75 times the clean one",
-            f"{_fine(clean['softmax'])} to {_fine(paper['softmax', 'softmax'])}; flips {_fine(flips['softmax'])}",
-            _fine(best["softmax", "softmax"]),
+            f"{fine(clean['softmax'])} to {fine(paper['softmax', 'softmax'])}; flips {fine(flips['softmax'])}",
+            fine(best["softmax", "softmax"]),
             bool(paper["softmax", "softmax"].mean() >= 1.75 * clean["softmax"].mean()),
         ),
         Claim(
@@ -343,8 +290,8 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
             "points made for logistic regression do not harm the convolutional network",
             "ineffective",
             "the interval of the paired difference to clean contains zero",
-            f"{_fine(paper['softmax', 'cnn'])}; difference {cross[0]}",
-            _fine(best["softmax", "cnn"]),
+            f"{fine(paper['softmax', 'cnn'])}; difference {cross[0]}",
+            fine(best["softmax", "cnn"]),
             None if quick else cross[0].contains_zero,
         ),
         Claim(
@@ -352,8 +299,8 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
             "points made for the convolutional network harm logistic regression no more than label flips",
             "like label flips",
             "the interval of the paired difference to flips contains zero",
-            f"{_fine(paper['cnn', 'softmax'])}; difference {cross[1]}",
-            _fine(best["cnn", "softmax"]),
+            f"{fine(paper['cnn', 'softmax'])}; difference {cross[1]}",
+            fine(best["cnn", "softmax"]),
             None if quick else cross[1].contains_zero,
         ),
         Claim(
@@ -372,14 +319,8 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
 def _effect(points: int, crafted: np.ndarray, flips: np.ndarray, clean: np.ndarray) -> str:
     """Say what our attack does to the network: its error, how many times the clean one, and paired differences."""
     times = crafted.mean() / clean.mean()
-    differences = (f"to {name} {_fine(crafted - other)}" for name, other in (("clean", clean), ("flips", flips)))
-    return f"{points} points {_fine(crafted)}, {times:.2f} × clean; paired difference {', '.join(differences)}"
-
-
-def _fine(values: np.ndarray) -> str:
-    """Write a mean with its interval to hundredths of a percent."""
-    found = interval(values)
-    return f"{found.mean:.2f} % [{found.low:.2f}, {found.high:.2f}]"
+    differences = (f"to {name} {fine(crafted - other)}" for name, other in (("clean", clean), ("flips", flips)))
+    return f"{points} points {fine(crafted)}, {times:.2f} × clean; paired difference {', '.join(differences)}"
 
 
 # --- cost -----------------------------------------------------------------------------------------

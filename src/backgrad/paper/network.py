@@ -13,7 +13,7 @@ import numpy as np
 from ..studies.plan import Outcome
 from ..studies.tasks import numbers
 from ..studies.threads import one_thread
-from .tasks import confusion_counts, open_digits, split_of
+from .tasks import open_digits, split_of
 
 if TYPE_CHECKING:
     from ..attacks.base import AttackResult
@@ -81,16 +81,14 @@ def _craft(
     from ..attacks.back_gradient import JointAttack
     from ..attacks.pointwise import CoordinateAttack
     from ..evaluation.plan import attack_seed, split_key
-    from ..learners.catalogue import default_schedule, make_learner
+    from ..learners.catalogue import default_schedule
     from ..schedules import Descent
     from ..threat.goals import ErrorGeneric
     from ..threat.losses import LogLoss, SmoothZeroOne
     from ..threat.model import ThreatModel
 
     name, paper = settings["learner"], settings["method"] == "paper"
-    learner: Any = make_learner(name, n_features=table.x.shape[1], n_classes=table.n_classes)
-    if settings["narrow"] > 1:
-        learner = learner.narrow(settings["narrow"])
+    learner = _learner(name, table, settings["narrow"])
     if paper:
         schedule = Descent(settings["steps"], settings["step_size"], batch_size=settings["batch_size"])
         attack: Any = CoordinateAttack(
@@ -120,6 +118,14 @@ def _craft(
     )
 
 
+def _learner(name: str, table: "Table", narrow: int) -> Any:
+    """Return a learner, a network with its widths divided by `narrow`."""
+    from ..learners.catalogue import make_learner
+
+    learner: Any = make_learner(name, n_features=table.x.shape[1], n_classes=table.n_classes)
+    return learner.narrow(narrow) if narrow > 1 else learner
+
+
 def _judge(
     name: str,
     table: "Table",
@@ -133,19 +139,18 @@ def _judge(
     """Train victims from initial parameters of their own; return test rows by true and predicted class, (V, k, k)."""
     import jax
 
+    from ..evaluation.metrics import confusion_counts
     from ..evaluation.plan import as_samples, split_key
     from ..evaluation.victims import train_and_predict
-    from ..learners.catalogue import default_schedule, make_learner
+    from ..learners.catalogue import default_schedule
 
     k = table.n_classes
-    learner: Any = make_learner(name, n_features=table.x.shape[1], n_classes=k)
-    if narrow > 1:
-        learner = learner.narrow(narrow)
+    learner = _learner(name, table, narrow)
     blocks = (table.samples(rows.train),) if added is None else (table.samples(rows.train), as_samples(*added, k))
     counts = []
     for number in range(count):
         key = jax.random.fold_in(split_key(own), _VICTIMS + number)
         schedule = dataclasses.replace(default_schedule(name), key=key)
         predictions, _ = train_and_predict(learner, blocks, schedule, table.x[rows.test])
-        counts.append(confusion_counts(table.y[rows.test], predictions, k))
+        counts.append(confusion_counts(predictions, table.y[rows.test], k))
     return np.stack(counts)

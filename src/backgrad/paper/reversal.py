@@ -34,7 +34,7 @@ def reversal(
     from ..adjoints.back_gradient import BackGradient
     from ..adjoints.check import compare_gradients
     from ..adjoints.checkpointed import Checkpointed
-    from ..attacks.objective import differentiate_weighted
+    from ..attacks.objective import differentiate
 
     counts = settings["counts"]
     found: dict[str, list[list[float | None]]] = {"cosine": [[] for _ in counts], "drift": [[] for _ in counts]}
@@ -45,8 +45,8 @@ def reversal(
             for place, count in enumerate(counts):
                 # Those beyond the count are there with weight 0, so that one compilation serves.
                 weight = (np.arange(len(points)) < count).astype(points.dtype)
-                exact = differentiate_weighted(exactly, points, weight)
-                back = differentiate_weighted(reversing, points, weight)
+                exact = differentiate(exactly, points, weight)
+                back = differentiate(reversing, points, weight)
                 agreement = compare_gradients(back.gradient[:count], exact.gradient[:count])
                 for name, value in (("cosine", agreement.cosine), ("drift", back.drift)):
                     found[name][place].append(float(value) if np.isfinite(value) else None)

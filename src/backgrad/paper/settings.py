@@ -92,9 +92,8 @@ def best_options(learner: str, points: int, goal: str = "error-generic", *, quic
     found = {"learner": learner, "points": points, "goal": goal}
     if learner == "softmax":
         whole = (3.0, 300, 90) if goal == "error-generic" else (2.0, 60, 25)
-        return found | dict(
-            zip(("outer_step_size", "rehearsal", "outer_steps"), (2.0, 30, 10) if quick else whole, strict=True)
-        )
+        length, rehearsal, steps = (2.0, 30, 10) if quick else whole
+        return found | {"outer_step_size": length, "rehearsal": rehearsal, "outer_steps": steps}
     return found | ({"outer_steps": 50} if quick else {})
 
 

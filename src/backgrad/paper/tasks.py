@@ -121,6 +121,7 @@ def retrained(
     Returns:
         Test rows by their true class and the one predicted, (B, k, k).
     """
+    from ..evaluation.metrics import confusion_counts
     from ..evaluation.plan import as_samples, split_key
     from ..evaluation.victims import train_and_predict
 
@@ -132,12 +133,5 @@ def retrained(
         weight = block.weight * (np.arange(len(added[1])) < budget)
         blocks = (clean, block._replace(weight=weight.astype(block.weight.dtype)))
         predictions, _ = train_and_predict(member.learner, blocks, schedule, table.x[rows.test])
-        counts.append(confusion_counts(truth, predictions, k))
+        counts.append(confusion_counts(predictions, truth, k))
     return np.stack(counts)
-
-
-def confusion_counts(truth: np.ndarray, predictions: np.ndarray, k: int) -> np.ndarray:
-    """Return the number of rows of each class (row) that are taken for each class (column), (k, k)."""
-    counts = np.zeros((k, k), np.int64)
-    np.add.at(counts, (truth, predictions), 1)
-    return counts

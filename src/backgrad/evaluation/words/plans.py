@@ -234,10 +234,9 @@ def _attack(options: Options, data: Dataset) -> Attack:
         given["rehearsal"] = options.rehearsal
         given["dropout"] = usual if options.dropout is None else options.dropout
     else:
-        if options.dropout is not None:
-            raise InputError("--dropout belongs to --strategy joint; greedy and coordinate have none.")
-        if options.rehearsal is not None:
-            raise InputError("--rehearsal belongs to --strategy joint; greedy and coordinate have none.")
+        for name in ("dropout", "rehearsal"):
+            if getattr(options, name) is not None:
+                raise InputError(f"--{name} belongs to --strategy joint; greedy and coordinate have none.")
         kind = GreedyAttack if options.strategy == "greedy" else CoordinateAttack
         given["step_size"] = options.outer_step_size
         given["max_steps"], given["epsilon"] = options.outer_steps, options.epsilon
