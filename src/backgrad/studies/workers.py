@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
@@ -163,11 +164,16 @@ def _joblib(backend: Any, *, n_jobs: int = -1, **settings: Any) -> Perform:
             )
         found: Any = pool(delayed(perform)(run, task_version(run.task)) for run in runs)
         try:
-            yield from found
+            # Not `yield from`, which would close it here, where its warning is not kept down.
+            for finished in found:  # noqa: UP028
+                yield finished
         except (Exception, asyncio.CancelledError) as error:  # Dask's comes where the scheduler ends
             raise _loss(error) from error
         finally:
-            found.close()
+            with warnings.catch_warnings():
+                # joblib warns of outcomes that nobody took, which is what an interruption means.
+                warnings.simplefilter("ignore", UserWarning)
+                found.close()
 
     return each
 
