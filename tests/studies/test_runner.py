@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 
 import pytest
 
@@ -126,8 +127,8 @@ def test_a_run_that_another_process_has_is_waited_for(store, monkeypatch):
 def test_workers_that_die_are_replaced_while_others_get_on(store, monkeypatch):
     walks, rounds = study(splits=3), []
 
-    def dying(count, scheduler, progress):
-        del count, scheduler, progress
+    def dying(count, scheduler, progress, keep):
+        del count, scheduler, progress, keep
 
         def each(runs):
             rounds.append(0)
@@ -142,6 +143,29 @@ def test_workers_that_die_are_replaced_while_others_get_on(store, monkeypatch):
     summary = run_study(walks, store, tasks=TASKS)
     assert (summary.done, summary.failures, len(rounds)) == (6, (), 4)
     assert {file.suffix for file in store.path.iterdir()} == {".npz"}
+
+
+def test_processes_of_this_machine_put_outcomes_into_the_store_before_they_are_asked_for(store):
+    walks = study(splits=2)
+    store.open()
+    with workers.open_workers(2, None, lambda run, share: None, store.write) as perform_all:
+        ended = perform_all(walks.runs)
+        first = next(ended)
+        assert first.kept
+        deadline = time.monotonic() + 60
+        while store.count() < 2:  # the second was never asked for, as when Ctrl-C comes now
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        ended.close()
+
+
+def test_an_outcome_that_cannot_be_kept_is_no_failure_of_its_run():
+    def full(run, outcome):
+        raise OSError(28, "No space left on device")
+
+    run = study().runs[0]
+    with pytest.raises(OSError, match="No space"):
+        perform(run, workers.task_version(run.task), keep=full)
 
 
 def test_a_run_that_kills_its_worker_ends_as_a_failure(store):

@@ -116,7 +116,7 @@ def run_study(
     check_study(study, workers=workers, scheduler=scheduler, tasks=tasks)
     session = _Session(study, store, progress)
     if session.missing:
-        with open_workers(workers, scheduler, session.tell_share) as perform:
+        with open_workers(workers, scheduler, session.tell_share, store.write) as perform:
             store.open()
             with Heart() as heart:
                 while session.missing:
@@ -178,7 +178,8 @@ class _Session:
         """Put an outcome into the store, or note a failure."""
         self.times.append(time.monotonic())
         if finished.outcome is not None:
-            self.store.write(finished.run, finished.outcome)
+            if not finished.kept:
+                self.store.write(finished.run, finished.outcome)
             self.done += 1
         else:
             self.failures.append(finished)

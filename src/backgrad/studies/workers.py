@@ -1,7 +1,9 @@
 """Where runs are done: in this process, in processes of this machine, or on a Dask or Ray cluster.
 
 All of these do a run in the same way, `perform`: with one thread of linear algebra, so that its outcome does not
-depend on how many workers there are, and with its failure as data.
+depend on how many workers there are, and with its failure as data. Processes of this machine put outcomes into the
+store themselves, so that a run which has ended is never lost to an interruption of the process that waits for it.
+A cluster's workers may not reach the store, and send outcomes back.
 """
 
 import asyncio
@@ -37,27 +39,45 @@ class Finished:
         outcome: what it found; None where it failed.
         error: one sentence, where it failed.
         details: the traceback of a failure that is not one of backgrad's own errors.
+        kept: whether the outcome is in the store already.
     """
 
     run: Run
     outcome: Outcome | None
     error: str | None = None
     details: str | None = None
+    kept: bool = False
 
 
 class WorkersError(BackgradError):
     """The workers are gone: a process was killed, or the cluster cannot be reached."""
 
 
-def perform(run: Run, version: str, progress: Callable[[float], None] = lambda share: None) -> Finished:
-    """Do a run.
+def perform(
+    run: Run,
+    version: str,
+    progress: Callable[[float], None] = lambda share: None,
+    *,
+    keep: Callable[[Run, Outcome], None] | None = None,
+) -> Finished:
+    """Do a run, and keep its outcome where that is asked for; a failure to keep it is raised.
 
     Args:
         run: which.
         version: the code version of its task where the study was started; another one here would file an outcome
             under code that did not produce it.
         progress: called with the share done, 0 … 1.
+        keep: puts an outcome into the store, where this process can reach it.
     """
+    finished = _attempt(run, version, progress)
+    if keep is None or finished.outcome is None:
+        return finished
+    keep(run, finished.outcome)
+    return dataclasses.replace(finished, kept=True)
+
+
+def _attempt(run: Run, version: str, progress: Callable[[float], None]) -> Finished:
+    """Do a run; its failure is data."""
     begin = time.perf_counter()
     try:
         if task_version(run.task) != version:
@@ -96,13 +116,19 @@ def _follow(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def open_workers(count: int, scheduler: str | None, progress: Callable[[Run, float], None]) -> Iterator[Perform]:
+def open_workers(
+    count: int,
+    scheduler: str | None,
+    progress: Callable[[Run, float], None],
+    keep: Callable[[Run, Outcome], None],
+) -> Iterator[Perform]:
     """Provide workers for the length of a block.
 
     Args:
         count: processes on this machine; with one, runs are done in this process.
         scheduler: `dask://HOST:PORT` or `ray://HOST:PORT` of an existing cluster.
         progress: called with a run and the share of it done, where it is done in this process.
+        keep: puts an outcome into the store; it travels to the processes of this machine.
 
     Yields:
         A function from runs to what became of them, in the order in which they end, which takes a run from its
@@ -119,10 +145,10 @@ def open_workers(count: int, scheduler: str | None, progress: Callable[[Run, flo
         with _ray_cluster(address) as cores:
             yield _rounds(cores)
     elif count == 1:
-        yield _here(progress)
+        yield _here(progress, keep)
     else:
         follow = {"initializer": _follow, "initargs": (os.getpid(),)}
-        yield _joblib("loky", n_jobs=count, **follow)
+        yield _joblib("loky", keep, n_jobs=count, **follow)
 
 
 def parse_scheduler(count: int, scheduler: str | None) -> tuple[str, str]:
@@ -143,15 +169,17 @@ def parse_scheduler(count: int, scheduler: str | None) -> tuple[str, str]:
     return kind, address.rstrip("/")
 
 
-def _here(progress: Callable[[Run, float], None]) -> Perform:
+def _here(progress: Callable[[Run, float], None], keep: Callable[[Run, Outcome], None]) -> Perform:
     def each(runs: Iterable[Run]) -> Generator[Finished, None, None]:
         for run in runs:
-            yield perform(run, task_version(run.task), lambda share, run=run: progress(run, share))
+            yield perform(run, task_version(run.task), lambda share, run=run: progress(run, share), keep=keep)
 
     return each
 
 
-def _joblib(backend: Any, *, n_jobs: int = -1, **settings: Any) -> Perform:
+def _joblib(
+    backend: Any, keep: Callable[[Run, Outcome], None] | None = None, *, n_jobs: int = -1, **settings: Any
+) -> Perform:
     """Return runs through joblib, one at a time and no more started than there are workers."""
     from joblib import Parallel, delayed, parallel_config
 
@@ -162,7 +190,7 @@ def _joblib(backend: Any, *, n_jobs: int = -1, **settings: Any) -> Perform:
             pool = Parallel(
                 return_as="generator_unordered", batch_size=one_by_one, pre_dispatch="n_jobs", max_nbytes=None
             )
-        found: Any = pool(delayed(perform)(run, task_version(run.task)) for run in runs)
+        found: Any = pool(delayed(perform)(run, task_version(run.task), keep=keep) for run in runs)
         try:
             # Not `yield from`, which would close it here, where its warning is not kept down.
             for finished in found:  # noqa: UP028
