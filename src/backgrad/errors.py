@@ -4,6 +4,7 @@
 BackgradError
 ├── InputError (ValueError)       the data or a setting cannot be used as given
 │   ├── DatasetError              an unknown or damaged data set
+│   ├── EmptyClassError           a defence would leave out every row of a class
 │   └── UnsupportedError          a combination that an adjoint or a learner cannot honour
 └── NumericalError                the computation ran and its result cannot be trusted
     ├── DivergenceError           training blew up: the step size is too large
@@ -26,6 +27,10 @@ class InputError(BackgradError, ValueError):
 
 class DatasetError(InputError):
     """A data set is unknown, or its file is damaged."""
+
+
+class EmptyClassError(InputError):
+    """A defence would leave out every row of a class, so that no model of all classes could be trained."""
 
 
 class UnsupportedError(InputError):

@@ -1,0 +1,1 @@
+"""What stops poisoning: sanitising samplers, robust learners, and certified bounds."""
