@@ -45,7 +45,7 @@ _CRAFTED: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "softmax": {"step_size": 0.5, "steps": 60, "batch_size": None, "narrow": 1, "outer_steps": 50, "halvings": 3},
     },
     "best": {
-        "cnn": {"narrow": 4, "outer_steps": 40, "rehearsal": 0},
+        "cnn": {"narrow": 4, "outer_steps": 120, "rehearsal": 0},
         "softmax": {"narrow": 1, "outer_steps": 40, "rehearsal": 100},
     },
 }
