@@ -20,8 +20,24 @@ if TYPE_CHECKING:
     from .attacks.controls import LabelFlip, RandomPoints
     from .attacks.health import AttackHealth
     from .attacks.pointwise import CoordinateAttack, GreedyAttack
-    from .datasets import Dataset, list_datasets, load, load_table, split_rows
+    from .auditing.audit import AuditResult, audit
+    from .datasets import Dataset, encode, infer_schema, list_datasets, load, load_table, read_table, split_rows
+    from .defences.bagging import bagged
+    from .defences.base import Sanitiser
+    from .defences.certified.display import CertificateDisplay
+    from .defences.certified.labels import SmoothedLabelsClassifier
+    from .defences.certified.partition import DeepPartitionAggregation
+    from .defences.distance import Slab, Sphere
+    from .defences.loss import LossTrim
+    from .defences.neighbours import Anomaly, KnnDistance, LabelSanitisation
+    from .defences.outliers import IsolationForestSanitiser, LofSanitiser
+    from .defences.regularisation import RobustL2, choose_l2
+    from .defences.spectral import SpectralSignatures
+    from .defences.trim import Trim, TrimClassifier, TrimRegressor
+    from .defences.trusted import RONI, Influence
+    from .evaluation.defence_table import DefenceTable, defence_table
     from .evaluation.displays import PoisonGalleryDisplay, SecurityCurveDisplay, TransferMatrixDisplay
+    from .evaluation.displays.defence_table import DefenceTableDisplay
     from .evaluation.plan import Plan, Rows, Table
     from .evaluation.security_curve import BreakingPoint, SecurityCurve, breaking_point, security_curve
     from .evaluation.transfer import TransferMatrix, transfer_matrix
@@ -36,6 +52,7 @@ if TYPE_CHECKING:
     from .schedules import Converged, Descent
     from .status import Status
     from .threat.compose import Ball, Columns, Immutable, Linked, Rescaled
+    from .threat.evasion import Evasion
     from .threat.feasible import Binary, Box, FeasibleSet, Image, Integer, OneHot
     from .threat.goals import ErrorGeneric, ErrorSpecific, Goal, SampleTargets
     from .threat.knowledge import Knowledge, PerfectKnowledge, SurrogateData, Surrogates
@@ -56,8 +73,33 @@ _HOMES = {
     "attacks.controls": ["LabelFlip", "RandomPoints"],
     "attacks.health": ["AttackHealth"],
     "attacks.pointwise": ["CoordinateAttack", "GreedyAttack"],
-    "datasets": ["Dataset", "list_datasets", "load", "load_table", "split_rows"],
+    "auditing.audit": ["AuditResult", "audit"],
+    "datasets": [
+        "Dataset",
+        "encode",
+        "infer_schema",
+        "list_datasets",
+        "load",
+        "load_table",
+        "read_table",
+        "split_rows",
+    ],
+    "defences.bagging": ["bagged"],
+    "defences.base": ["Sanitiser"],
+    "defences.certified.display": ["CertificateDisplay"],
+    "defences.certified.labels": ["SmoothedLabelsClassifier"],
+    "defences.certified.partition": ["DeepPartitionAggregation"],
+    "defences.distance": ["Slab", "Sphere"],
+    "defences.loss": ["LossTrim"],
+    "defences.neighbours": ["Anomaly", "KnnDistance", "LabelSanitisation"],
+    "defences.outliers": ["IsolationForestSanitiser", "LofSanitiser"],
+    "defences.regularisation": ["RobustL2", "choose_l2"],
+    "defences.spectral": ["SpectralSignatures"],
+    "defences.trim": ["Trim", "TrimClassifier", "TrimRegressor"],
+    "defences.trusted": ["Influence", "RONI"],
+    "evaluation.defence_table": ["DefenceTable", "defence_table"],
     "evaluation.displays": ["PoisonGalleryDisplay", "SecurityCurveDisplay", "TransferMatrixDisplay"],
+    "evaluation.displays.defence_table": ["DefenceTableDisplay"],
     "evaluation.plan": ["Plan", "Rows", "Table"],
     "evaluation.security_curve": ["BreakingPoint", "SecurityCurve", "breaking_point", "security_curve"],
     "evaluation.transfer": ["TransferMatrix", "transfer_matrix"],
@@ -72,6 +114,7 @@ _HOMES = {
     "schedules": ["Converged", "Descent"],
     "status": ["Status"],
     "threat.compose": ["Ball", "Columns", "Immutable", "Linked", "Rescaled"],
+    "threat.evasion": ["Evasion"],
     "threat.feasible": ["Binary", "Box", "FeasibleSet", "Image", "Integer", "OneHot"],
     "threat.goals": ["ErrorGeneric", "ErrorSpecific", "Goal", "SampleTargets"],
     "threat.knowledge": ["Knowledge", "PerfectKnowledge", "SurrogateData", "Surrogates"],

@@ -4,7 +4,13 @@ With g_t the gradient of the training loss on the rows of step t, `Descent` iter
 
     v_{t+1} = γ v_t − η g_t(w_t),    w_{t+1} = w_t + v_{t+1},    t = 0 … T−1,    v_0 = 0,
 
-which is plain gradient descent for γ = 0. `Converged` solves ∇𝓛(w) = 0 to a tolerance instead. A schedule is
+which is plain gradient descent for γ = 0. With `clip`, g_t is a mean of clipped gradients of rows, with noise where
+asked (Abadi et al. 2016, Algorithm 1; against poisoning, Hong et al. 2020): with ω_i the weights of the step's rows, W
+their sum, l_i a row's loss without the L2 term and ξ a standard normal draw for every parameter and step,
+
+    g_t = (Σ_i ω_i ∇l_i · min(1, C/‖∇l_i‖) + σ C ξ) / W + ∇(λ/2 ‖w‖²).
+
+`Converged` solves ∇𝓛(w) = 0 to a tolerance instead. A schedule is
 part of the victim, and so part of what an attacker may or may not know.
 """
 
@@ -16,8 +22,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from .checks import check_count, check_positive, check_share, is_number
-from .errors import InputError
+from .checks import check_count, check_not_negative, check_positive, check_share, is_number
+from .errors import InputError, UnsupportedError
 from .types import Params
 
 
@@ -42,9 +48,15 @@ class Descent(eqx.Module):
         key: JAX key of the initial parameters (and, folded, of the batches); `jax.random.key(0)` where omitted.
         gram: whether to train in Gram space (see `backgrad.learners.gram`): exact to round-off, a step costs n²
             instead of n·d. Where omitted, full-batch descent does so if it pays, with the `Checkpointed` adjoint.
+        clip: C, the largest Euclidean norm, over all parameters, of a row's gradient; None to leave gradients as they
+            are. A step then holds the gradients of all its rows, so its time and memory grow with b·m: where that is
+            too much, use mini-batches. `backgrad.training.ClippedField` says what counts as a row's loss.
+        noise: σ, the noise multiplier; 0 for none. Draws depend on the key and t alone, so that a step that is run
+            again has the same. No accounting of privacy is done.
 
     Raises:
-        InputError: a number out of its range, or both an optimiser and a momentum.
+        InputError: a number out of its range, both an optimiser and a momentum, noise without clip, or clip in Gram
+            space.
     """
 
     steps: int = eqx.field(static=True)
@@ -54,6 +66,8 @@ class Descent(eqx.Module):
     optimiser: optax.GradientTransformation | None = eqx.field(default=None, static=True)
     key: PRNGKeyArray | None = None
     gram: bool | None = eqx.field(default=None, static=True)
+    clip: Any = None
+    noise: Any = 0.0
 
     def __check_init__(self):
         check_count(steps=self.steps)
@@ -63,6 +77,26 @@ class Descent(eqx.Module):
         check_share(momentum=self.momentum)
         if self.optimiser is not None and self.has_momentum:
             raise InputError("an optax optimiser brings its own momentum: set momentum=0 beside it.")
+        self._check_clipping()
+
+    def _check_clipping(self):
+        check_not_negative(noise=self.noise)
+        if self.clip is None:
+            if self.has_noise:
+                raise InputError(
+                    "noise is a multiple of the clipping norm, and clip is None: set clip, such as 1.0, or noise=0."
+                )
+            return
+        check_positive(clip=self.clip)
+        if self.gram:
+            raise UnsupportedError(
+                "clip needs the gradients of single rows, which training in Gram space never forms: set gram=False."
+            )
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether steps draw noise; only noise that is literally 0 saves it."""
+        return not (is_number(self.noise) and self.noise == 0)
 
     @property
     def has_momentum(self) -> bool:

@@ -16,7 +16,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .adjoints.base import Adjoint, Field, Problem, tree_norm
+from .adjoints.base import Adjoint, Field, Problem, tree_add, tree_norm
 from .adjoints.checkpointed import Checkpointed
 from .adjoints.implicit import Implicit
 from .errors import InputError, UnsupportedError
@@ -74,6 +74,78 @@ class LossField(Field):
         return parts
 
 
+class ClippedField(LossField):
+    r"""The mean of clipped gradients of rows, with noise, plus that of the regularisation; see `backgrad.schedules`.
+
+    A row's loss l_i is what the learner's `row_losses` gives of its scores. Of a learner without them it is `loss` of
+    that row alone, at weight 1: regularisation is then part of it, and clipped with it. One that draws random numbers
+    (`loss_at`) draws others for every row, from keys that the step's key and the row's place in the step give.
+
+    The gradients of a block's rows are formed at once, in memory of b·m. Over all rows, where t is None, the field is
+    the plain gradient.
+
+    Args:
+        learner: the learner whose rows are clipped.
+        schedule: holds C and σ.
+    """
+
+    learner: Any = None
+    schedule: Any = None
+
+    def __call__(self, params: Params, t: Any) -> Params:
+        """Return the clipped gradient at `params` on the rows of step t."""
+        if t is None:
+            return super().__call__(params, t)
+        blocks = self.blocks if self.batches is None else (self._take(self.batches[t]),)
+        total = jax.tree.map(jnp.zeros_like, params)
+        start = 0
+        for block in blocks:
+            total = tree_add(total, self._sum(params, block, t, start))
+            start += block.weight.shape[0]
+        weight = jnp.sum(jnp.stack([jnp.sum(block.weight) for block in blocks]))
+        if self.schedule.has_noise:
+            total = tree_add(total, self._noise(params, t))
+        # A step whose rows are all absent learns nothing from them, and gets no noise either.
+        share = jnp.where(weight > 0, 1.0 / jnp.where(weight > 0, weight, 1.0), 0.0)
+        mean = jax.tree.map(lambda leaf: share.astype(leaf.dtype) * leaf, total)
+        if not hasattr(self.learner, "row_losses"):
+            return mean
+        return tree_add(mean, jax.grad(lambda p: jnp.asarray(self.learner.regularisation(p), weight.dtype))(params))
+
+    def _sum(self, params: Params, block: Samples, t: Any, start: int) -> Params:
+        """Return Σ_i ω_i ∇l_i min(1, C/‖∇l_i‖) over the rows of a block, the first of which is row `start` of all."""
+        rows = jnp.arange(block.weight.shape[0], dtype=jnp.int32) + start
+        gradients = jax.vmap(jax.grad(self._row_loss), (None, 0, 0, None, 0))(params, block.x, block.y, t, rows)
+        squares = [jnp.sum(jnp.square(leaf).reshape(rows.size, -1), axis=1) for leaf in jax.tree.leaves(gradients)]
+        square, limit = jnp.sum(jnp.stack(squares), axis=0), jnp.square(jnp.asarray(self.schedule.clip, block.x.dtype))
+        long = square > limit
+        # The inner `where` keeps the root's infinite slope at 0 out of the gradient.
+        factor = jnp.where(long, jnp.sqrt(limit / jnp.where(long, square, limit)), 1.0)
+        return jax.tree.map(lambda leaf: jnp.tensordot(block.weight * factor, leaf, axes=1), gradients)
+
+    def _row_loss(self, params: Params, x: Float[Array, "..."], y: Float[Array, "k"], t: Any, row: Any):
+        """Return l_i."""
+        block = Samples(x[None], y[None], jnp.ones(1, x.dtype))
+        if self.noisy_loss is not None and self.key is not None:
+            key = jax.random.fold_in(jax.random.fold_in(self.key, t), row)
+            loss = self.noisy_loss(params, (block,), key)
+            return loss - self.learner.regularisation(params) if hasattr(self.learner, "row_losses") else loss
+        if hasattr(self.learner, "row_losses"):
+            return jnp.sum(self.learner.row_losses(self.learner.scores(params, block.x), block.y))
+        return self.learner.loss(params, block)
+
+    def _noise(self, params: Params, t: Any) -> Params:
+        """Return σ C ξ of step t."""
+        leaves, structure = jax.tree.flatten(params)
+        key = jax.random.fold_in(jax.random.fold_in(initial_key(self.schedule), 3), t)  # 1 and 2 are taken
+        size = jnp.asarray(self.schedule.noise * self.schedule.clip)
+        draws = [
+            size.astype(leaf.dtype) * jax.random.normal(one, leaf.shape, leaf.dtype)
+            for one, leaf in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
+        ]
+        return jax.tree.unflatten(structure, draws)
+
+
 class _Concatenated(eqx.Module):
     """The loss of a learner that takes one block of rows, over several."""
 
@@ -117,6 +189,7 @@ def train(
             `backgrad.learners.preprocessing`) is fitted on all rows, and its state returned with the parameters.
             One whose `stochastic` is true (such as a `CNN` with dropout) descends `loss_at(params, blocks, key)`, with
             a key of each step that depends on the schedule's key alone; losses are reported without that noise.
+            A schedule that clips needs each row's own loss, see `ClippedField`; preprocessing is not clipped.
         samples: the training rows, or several blocks of them. Blocks are one training set; cotangents are computed
             for those alone that are differentiated, which is what makes an attack on 20 of 1,000 rows cheap.
         schedule: `Descent` or `Converged`.
@@ -140,6 +213,8 @@ def train(
             f"{type(learner).__name__} draws random numbers at each training step, so that training has no stationary "
             "point: set dropout=0, or use a Descent schedule with Checkpointed()."
         )
+    if isinstance(schedule, Descent) and schedule.clip is not None:
+        _check_clipping(learner, adjoint)
     dtype = blocks[0].x.dtype
     if params is None:
         params = learner.init(initial_key(schedule))
@@ -158,13 +233,15 @@ def _train(learner, blocks, schedule, adjoint, params, probe) -> Trained:
     batches = schedule.batches(sum(b.weight.shape[0] for b in blocks)) if isinstance(schedule, Descent) else None
     noise = _noisy_loss(learner)
     key = None if noise is None else jax.random.fold_in(initial_key(schedule), 2)  # 1 is that of the batches
-    plain = LossField(_loss_over(learner), blocks, batches, noise, key)
+    plain = field = LossField(_loss_over(learner), blocks, batches, noise, key)
+    if isinstance(schedule, Descent) and schedule.clip is not None:
+        field = ClippedField(plain.loss, blocks, batches, noise, key, learner, schedule)
     if isinstance(schedule, Descent) and (schedule.gram or _gram_pays(learner, blocks, schedule, adjoint)):
         space = _gram_space(learner, blocks, schedule, params)
         problem = Problem(space.field, schedule, probe)
         trained = space.lift(adjoint.solve(problem, space.params))
     else:
-        trained = adjoint.solve(Problem(plain, schedule, probe), params)
+        trained = adjoint.solve(Problem(field, schedule, probe), params)
     still = jax.lax.stop_gradient
     plain = jax.tree.map(lambda a: still(a) if eqx.is_array(a) else a, plain)
     initial_loss, loss = plain.value(still(params)), plain.value(still(trained))
@@ -177,6 +254,9 @@ def _status(schedule, adjoint, field, params, losses) -> Int[Array, ""]:
     initial_loss, loss = losses
     # A loss that is exactly 0 at the start, such as the perceptron's at w = 0, is no scale to compare with.
     grew = (initial_loss != 0) & (loss > 2 * jnp.abs(initial_loss) + 1e-6)
+    if isinstance(schedule, Descent) and schedule.clip is not None:
+        # Clipped steps cannot run away, and the rows that they make little of may end with losses of any size.
+        grew = jnp.zeros_like(grew)
     diverged = ~jnp.isfinite(loss) | grew
     status = jnp.where(diverged, Status.DIVERGED, Status.DONE)
     if isinstance(adjoint, Implicit):
@@ -241,9 +321,26 @@ def _noisy_loss(learner) -> Callable[..., Any] | None:
     return learner.loss_at
 
 
+def _check_clipping(learner, adjoint: Adjoint) -> None:
+    """Raise unless an adjoint and a learner can do with the clipped gradients of single rows."""
+    if isinstance(adjoint, Implicit):
+        raise UnsupportedError(
+            "Implicit differentiates ∇𝓛 = 0, which is not where clipped gradients come to rest: use Checkpointed()."
+        )
+    while hasattr(learner, "fit_preprocessing"):
+        learner = learner.learner
+    if hasattr(learner, "learner") and hasattr(learner, "row_losses"):
+        raise UnsupportedError(
+            f"{type(learner).__name__} changes how rows count in the loss of all, so that clip finds no loss of one "
+            "row: train the learner inside it, or set clip=None."
+        )
+
+
 def _gram_pays(learner, blocks, schedule: Descent, adjoint: Adjoint) -> bool:
     """Decide for Gram space where the caller left it open: with many more features than rows, and an exact adjoint."""
     if schedule.gram is not None or not hasattr(learner, "gram_space") or not isinstance(adjoint, Checkpointed):
+        return False
+    if schedule.clip is not None:
         return False
     n = sum(block.weight.shape[0] for block in blocks)
     full_batch = schedule.optimiser is None and (schedule.batch_size is None or schedule.batch_size >= n)

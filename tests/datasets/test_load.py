@@ -52,12 +52,23 @@ def bundled_copy(tmp_path, monkeypatch):
 
 def test_public_names():
     assert room.__all__ == [
+        "Column",
         "Dataset",
+        "EncodedTable",
+        "Overrides",
+        "RawTable",
+        "Schema",
         "SplitRows",
+        "Target",
+        "encode",
+        "infer_schema",
         "list_datasets",
         "load",
         "load_ransomware",
         "load_table",
+        "parse_range",
+        "read_overrides",
+        "read_table",
         "split_rows",
     ]
     assert all(hasattr(room, name) for name in room.__all__)

@@ -11,11 +11,12 @@ import backgrad.testing
 from backgrad.testing.base import require_float64
 
 SUITES = [getattr(backgrad.testing, name) for name in backgrad.testing.__all__]
-METHODS = ["adjoint", "attack", "feasible", "learner"]
+METHODS = ["adjoint", "attack", "feasible", "learner", "sanitiser"]
 
 
 def test_the_suites_are_these():
-    assert backgrad.testing.__all__ == ["AdjointContract", "AttackContract", "FeasibleSetContract", "LearnerContract"]
+    names = ["Adjoint", "Attack", "FeasibleSet", "Learner", "Sanitiser"]
+    assert backgrad.testing.__all__ == [f"{name}Contract" for name in names]
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -130,6 +130,10 @@ class Attack(eqx.Module):
         threat.goal.check(validation)
         points, labels = start_points(train, threat, seed) if start is None else start
         soft = _soft_labels(labels, train, threat)
+        if threat.evasion is not None:
+            # What a defence would remove is no start for those who know it.
+            threat = dataclasses.replace(threat, feasible=threat.evasion.within(threat.feasible, soft))
+            points = threat.feasible.project(jnp.asarray(points, train.x.dtype))
         begin = _feasible_start(points, train, threat)
         feasible, begin = _with_labels(threat, begin, soft)
         objective = make_objective(
@@ -180,7 +184,16 @@ def make_objective(
     groups, sizes = group_members(threat.knowledge.members(learner, schedule), train.x.dtype)
     adjoints = tuple(default_adjoint(group.schedule) if adjoint is None else adjoint for group in groups)
     return OuterObjective(
-        groups, sizes, adjoints, threat.goal, train, validation, labels, threat.labels, threat.knowledge.caution
+        groups,
+        sizes,
+        adjoints,
+        threat.goal,
+        train,
+        validation,
+        labels,
+        threat.labels,
+        threat.knowledge.caution,
+        threat.evasion,
     )
 
 

@@ -5,7 +5,8 @@ x. With an ensemble of M surrogates of values 𝒜_m it is
 
     𝒜 = (1 − c) · mean_m 𝒜_m + c · softmin_m 𝒜_m,    softmin = −τ log mean_m exp(−𝒜_m / τ),
 
-where c is the attacker's caution: the surrogates that the points hurt least then pull most. Members that differ in
+where c is the attacker's caution: the surrogates that the points hurt least then pull most. An attacker who knows a
+defence pays for points that it finds suspicious, see `backgrad.threat.evasion`. Members that differ in
 numbers alone share one compilation, and run one after another, so that memory is that of one training run.
 """
 
@@ -20,6 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..adjoints.base import Adjoint
 from ..errors import UnsupportedError
 from ..schedules import Descent
+from ..threat.evasion import Evasion
 from ..threat.goals import Goal
 from ..threat.knowledge import Member
 from ..threat.labels import LabelRule
@@ -54,6 +56,7 @@ class OuterObjective(eqx.Module):
         labels: soft labels of the points, (p, k), where they do not move.
         rule: who labels the points.
         caution: c.
+        evasion: the defence that the attacker knows.
     """
 
     groups: tuple[Member, ...]
@@ -65,6 +68,7 @@ class OuterObjective(eqx.Module):
     labels: Float[Array, "p k"]
     rule: LabelRule = eqx.field(static=True)
     caution: float = eqx.field(default=0.0, static=True)
+    evasion: Evasion | None = None
 
     def __call__(self, points: Float[Array, "p _"]) -> Float[Array, ""]:
         """Return 𝒜 with all points present."""
@@ -184,6 +188,9 @@ class OuterObjective(eqx.Module):
         trained = train(member.learner, blocks, schedule=member.schedule, adjoint=adjoint, probe=probe)
         own = self.goal.value(member.learner, trained.params, self.validation)
         climbed = own if climb is None else self.goal.value(member.learner, trained.params, climb)
+        if self.evasion is not None:
+            cost = self.evasion.penalty(Samples(x, y, weight), member.learner, trained.params)
+            climbed, own = climbed - cost, own - cost
         return climbed, (own, trained.status)
 
 

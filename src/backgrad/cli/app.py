@@ -14,9 +14,13 @@ import typer
 from .._version import __version__
 from ..errors import DivergenceError, InputError, NotConvergedError
 from .attack import attack
+from .audit import audit, check, gate, report
+from .clean import NOTES as _CLEAN_NOTES
+from .clean import clean
 from .compiled import keep_compiled
 from .curve import curve
 from .datasets import datasets
+from .defend import defend
 from .reproduce import reproduce
 from .study import study
 from .transfer import transfer
@@ -26,7 +30,7 @@ BAD_INPUT, INTERNAL, INTERRUPTED = 2, 4, 130
 app = typer.Typer(
     name="backgrad",
     help="How much damage can poisoned training rows do to a model, and how few rows does it take?",
-    epilog="Start with: backgrad attack spambase",
+    epilog="Start with: backgrad audit spambase57 --profile quick",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -45,6 +49,12 @@ _ATTACK_NOTES = (
     "mlp 0.1 × 400, ridge 0.1 × 1000; implicit trains to convergence instead.\n\n"
     "Example: backgrad attack spambase --learner mlp --feasible binary --out mlp"
 )
+app.command(
+    help=_flowing(audit.__doc__), epilog="Example: backgrad audit mails.csv --target spam --limit 0.2 --at 0.05"
+)(audit)
+app.command(help=_flowing(check.__doc__), epilog="Example: backgrad check mails.csv --target spam")(check)
+app.command(help=_flowing(gate.__doc__), epilog="Example: backgrad gate backgrad-audit --limit 0.2 --at 0.05")(gate)
+app.command(help=_flowing(report.__doc__), epilog="Example: backgrad report backgrad-audit")(report)
 app.command(help=_flowing(attack.__doc__), epilog=_ATTACK_NOTES)(attack)
 app.command(
     help=_flowing(curve.__doc__),
@@ -55,6 +65,10 @@ app.command(help=_flowing(transfer.__doc__), epilog="Example: backgrad transfer 
 )
 app.command(help=_flowing(study.__doc__), epilog="Example: backgrad study mine.yaml --workers 4")(study)
 app.command(help=_flowing(reproduce.__doc__), epilog="Example: backgrad reproduce figure2 --quick")(reproduce)
+app.command(help=_flowing(clean.__doc__), epilog=_CLEAN_NOTES)(clean)
+app.command(
+    help=_flowing(defend.__doc__), epilog="Example: backgrad defend spambase --defences sphere,slab,knn-distance"
+)(defend)
 app.command(help=_flowing(datasets.__doc__))(datasets)
 
 

@@ -58,7 +58,17 @@ class OutputFolder:
 
     def prepare(self, name: str, write: Callable[[Path], Any]) -> None:
         """Let `write` produce the file called `name` out of sight."""
-        write(self._staging / name)
+        try:
+            write(self._staging / name)
+        except OSError as error:  # the disk is full, say
+            raise InputError(
+                f"--out must have room for results, but {name} cannot be written to {self.path} "
+                f"({error.strerror or error}): free some, or choose another folder."
+            ) from None
+
+    def prepare_in(self, write: Callable[[Path], Any]) -> None:
+        """Let `write` produce files of its own naming out of sight, in the folder that it is given."""
+        self.prepare("", write)
 
     def prepare_json(self, name: str, content: Any) -> None:
         """Prepare a JSON file; numbers that are not finite are an error, since JSON has none."""

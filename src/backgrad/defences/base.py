@@ -27,6 +27,7 @@ class Sanitiser(BaseSampler):
         sampling_strategy: the classes to clean, `"all"` or a list of them, as in imbalanced-learn.
 
     Attributes:
+        classes_: the labels that occur, sorted, (k,).
         suspicion_: of every row given to `fit_resample`, (n,); the larger, the more suspicious.
         thresholds_: the largest suspicion that was let pass where a row stands, (n,).
         removed_indices_: rows left out, ascending.
@@ -46,6 +47,7 @@ class Sanitiser(BaseSampler):
     #: Whether the defence believes trusted rows, and cannot do without.
     needs_trusted: ClassVar[bool] = False
 
+    classes_: np.ndarray
     suspicion_: np.ndarray
     thresholds_: np.ndarray
     removed_indices_: np.ndarray
@@ -55,6 +57,10 @@ class Sanitiser(BaseSampler):
     def __init__(self, *, fraction: float = 0.1, sampling_strategy: Any = "all"):
         super().__init__(sampling_strategy=sampling_strategy)
         self.fraction = fraction
+
+    def check_settings(self) -> None:
+        """Raise `InputError` unless the settings are in their ranges; subclasses add theirs."""
+        check_share(fraction=self.fraction)
 
     @abc.abstractmethod
     def suspicion(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -80,11 +86,11 @@ class Sanitiser(BaseSampler):
         return [f"{self.measure} {value:.4g} is above {limit:.4g}" for value, limit in rows]
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
+        tags: Any = super().__sklearn_tags__()
         tags.sampler_tags.sample_indices = True
         return tags
 
-    def _fit_resample(self, X: Any, y: Any, **params: Any) -> tuple[Any, np.ndarray]:
+    def _fit_resample(self, X: Any, y: Any, **params: Any) -> Any:
         x, classes, codes = self._read(X, y, **params)
         self.suspicion_ = np.asarray(self.suspicion(x, codes), float)
         removed, self.thresholds_ = self.marks(self.suspicion_, codes)
@@ -92,12 +98,12 @@ class Sanitiser(BaseSampler):
 
     def _read(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return dense features, the classes, and labels 0..k−1."""
-        check_share(fraction=self.fraction)
+        self.check_settings()
         classes, codes = np.unique(y, return_inverse=True)
         if classes.size < 2:
             raise InputError(f"a defence needs rows of at least two classes; all are of class {classes[0]!r}.")
-        x = X.toarray() if sparse.issparse(X) else np.asarray(X)
-        return np.asarray(x, float), classes, codes.reshape(-1)
+        self.classes_ = classes
+        return dense(X), classes, codes.reshape(-1)
 
     def _without(self, X: Any, y: Any, removed: np.ndarray, classes: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return the rows that stay, and note which those are."""
@@ -106,6 +112,11 @@ class Sanitiser(BaseSampler):
         require_all_classes(np.asarray(y)[~removed], classes)
         self.removed_indices_, self.sample_indices_ = np.flatnonzero(removed), np.flatnonzero(~removed)
         return X[self.sample_indices_], y[self.sample_indices_]
+
+
+def dense(x: Any) -> np.ndarray:
+    """Return features as an array of floats, (n, d), from an array, a frame or a sparse matrix."""
+    return np.asarray(x.toarray() if sparse.issparse(x) else x, float)
 
 
 def most_suspicious(suspicion: np.ndarray, y: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -127,6 +138,25 @@ def most_suspicious(suspicion: np.ndarray, y: np.ndarray, fraction: float) -> tu
         marked[order[:count]] = True
         limits[rows] = suspicion[order[count]]
     return marked, limits
+
+
+def class_limits(limits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return what is let pass in each class, (k,), from what is let pass where each row stands, (n,).
+
+    A class whose rows all agree would let nothing else pass. Excess is a share of what is let pass, so that no limit is
+    below a millionth of the largest.
+
+    Raises:
+        InputError: a class 0..k−1 without rows.
+    """
+    counts = np.bincount(y, minlength=2)
+    if not counts.all():
+        raise InputError(
+            f"to know what a defence lets pass takes rows of every class 0 to {counts.size - 1}, and class "
+            f"{np.flatnonzero(counts == 0)[0]} has none: add some."
+        )
+    found = np.array([limits[y == label][0] for label in range(counts.size)])
+    return np.maximum(found, 1e-6 * (found.max() or 1.0))
 
 
 def require_all_classes(y: np.ndarray, classes: np.ndarray) -> None:

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..threat.evasion import Evasion, InSlab, InSphere
 from ..threat.feasible import FeasibleSet
 from ..types import Params, Samples
-from .base import Sanitiser, most_suspicious
+from .base import Sanitiser, class_limits, most_suspicious
 
 
 class _FromCentre(Sanitiser):
@@ -30,22 +30,37 @@ class _FromCentre(Sanitiser):
         super().__init__(fraction=fraction, sampling_strategy=sampling_strategy)
         self.centre = centre
 
-    def _centre(self, x: np.ndarray) -> np.ndarray:
+    def check_settings(self) -> None:
+        """Raise `InputError` for a share out of range, or another centre."""
+        super().check_settings()
         if self.centre not in ("mean", "median"):
             raise InputError(f"centre must be 'mean' or 'median'; got {self.centre!r}.")
+
+    def _centre(self, x: np.ndarray) -> np.ndarray:
         return np.mean(x, axis=0) if self.centre == "mean" else np.median(x, axis=0)
 
     def _geometry(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the centre of every class and what leads there from the others', (k, d) each."""
-        labels = range(int(y.max()) + 1)
+        labels = range(_count_classes(y))
         centres = np.stack([self._centre(x[y == label]) for label in labels])
         others = np.stack([self._centre(x[y != label]) for label in labels])
         return centres, centres - others
 
     def _limits(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the largest suspicion that is let pass in each class, (k,)."""
-        limits = most_suspicious(self.suspicion(x, y), y, self.fraction)[1]
-        return np.array([limits[y == label][0] for label in range(int(y.max()) + 1)])
+        """Return the largest suspicion that is let pass in each class, (k,), above 0."""
+        self.check_settings()
+        return class_limits(most_suspicious(self.suspicion(x, y), y, self.fraction)[1], y)
+
+
+def _count_classes(y: np.ndarray) -> int:
+    """Return k; raise unless each of at least two classes 0..k−1 has a row."""
+    counts = np.bincount(y, minlength=2)
+    if not counts.all():
+        raise InputError(
+            f"distances to centroids need rows of every class 0 to {counts.size - 1}, and class "
+            f"{np.flatnonzero(counts == 0)[0]} has none: add some."
+        )
+    return counts.size
 
 
 class Sphere(_FromCentre):
@@ -110,19 +125,20 @@ class SphereEvasion(Evasion):
         if not feasible.exact:
             return feasible
         rows = jnp.argmax(labels, axis=1)
-        return InSphere(feasible, jnp.asarray(self.centres)[rows], jnp.asarray(self.radii)[rows])
+        return InSphere(feasible, jnp.asarray(self.centres)[rows], (1 - self.margin) * jnp.asarray(self.radii)[rows])
 
     def excess(self, points: Samples, learner: Any, params: Params) -> Float[Array, "p"]:
         """Return distance over radius, less 1."""
         del learner, params
         centres, radii = (points.y @ jnp.asarray(part, points.x.dtype) for part in (self.centres, self.radii))
-        # The square root has no derivative at a centroid itself.
         square = jnp.sum((points.x - centres) ** 2, axis=1)
-        return jnp.sqrt(square + 1e-12) / radii - 1
+        # The square root has no derivative at a centroid itself, where the distance is least.
+        away = square > 0
+        return jnp.where(away, jnp.sqrt(jnp.where(away, square, 1.0)), 0.0) / radii - 1
 
     def describe(self) -> dict[str, object]:
         """Return the radii."""
-        return {"defence": "sphere", "radii": np.asarray(self.radii).tolist()}
+        return {**super().describe(), "radii": np.asarray(self.radii).tolist()}
 
 
 class SlabEvasion(Evasion):
@@ -143,7 +159,8 @@ class SlabEvasion(Evasion):
         if not feasible.exact:
             return feasible
         rows = jnp.argmax(labels, axis=1)
-        return InSlab(feasible, *(jnp.asarray(part)[rows] for part in (self.centres, self.normals, self.widths)))
+        centres, normals, widths = (jnp.asarray(part)[rows] for part in (self.centres, self.normals, self.widths))
+        return InSlab(feasible, centres, normals, (1 - self.margin) * widths)
 
     def excess(self, points: Samples, learner: Any, params: Params) -> Float[Array, "p"]:
         """Return distance along the normal over the width, less 1."""
@@ -154,4 +171,4 @@ class SlabEvasion(Evasion):
 
     def describe(self) -> dict[str, object]:
         """Return the widths."""
-        return {"defence": "slab", "widths": np.asarray(self.widths).tolist()}
+        return {**super().describe(), "widths": np.asarray(self.widths).tolist()}

@@ -25,12 +25,14 @@ class Rows:
         validation: the attacker's validation rows.
         test: for the report alone.
         surrogate: the attacker's own training rows, where they do not know the victim's.
+        trusted: the defender's rows that nobody could poison, where a defence needs them.
     """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
     surrogate: np.ndarray | None = None
+    trusted: np.ndarray | None = None
 
     def with_surrogate(self) -> "Rows":
         """Return the split with as many surrogate rows as training rows, taken from the test rows.
@@ -45,6 +47,19 @@ class Rows:
                 f"{self.test.size} are left: use fewer training or validation rows."
             )
         return dataclasses.replace(self, surrogate=self.test[:n], test=self.test[n:])
+
+    def with_trusted(self, count: int) -> "Rows":
+        """Return the split with so many trusted rows, taken from the test rows.
+
+        Raises:
+            InputError: too few test rows.
+        """
+        if self.test.size <= count:
+            raise InputError(
+                f"{count} trusted rows are asked for besides training, validation and at least one test row, but "
+                f"{self.test.size} are left: use fewer of any."
+            )
+        return dataclasses.replace(self, trusted=self.test[:count], test=self.test[count:])
 
 
 @dataclasses.dataclass(frozen=True)

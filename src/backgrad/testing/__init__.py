@@ -1,4 +1,4 @@
-"""Contract suites: what every learner, adjoint, feasible set and attack promises, as tests for yours.
+"""Contract suites: what every learner, adjoint, feasible set, attack and defence promises, as tests for yours.
 
 A suite is a class that you inherit from in a test module, under a name that starts with Test. Say what is to be
 tested, and pytest collects the suite's tests:
@@ -26,11 +26,13 @@ except ImportError as error:
     ) from error
 
 # Before the suites are imported, so that their assertions show the values that failed.
-pytest.register_assert_rewrite(*(f"{__name__}.{room}" for room in ("adjoint", "attack", "base", "feasible", "learner")))
+_ROOMS = ("adjoint", "attack", "base", "defence", "feasible", "learner")
+pytest.register_assert_rewrite(*(f"{__name__}.{room}" for room in _ROOMS))
 
 from .adjoint import AdjointContract  # noqa: E402
 from .attack import AttackContract  # noqa: E402
+from .defence import SanitiserContract  # noqa: E402
 from .feasible import FeasibleSetContract  # noqa: E402
 from .learner import LearnerContract  # noqa: E402
 
-__all__ = ["AdjointContract", "AttackContract", "FeasibleSetContract", "LearnerContract"]
+__all__ = ["AdjointContract", "AttackContract", "FeasibleSetContract", "LearnerContract", "SanitiserContract"]

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from ..checks import check_count
+from .evasion import Evasion
 from .feasible import Box, FeasibleSet
 from .goals import ErrorGeneric, Goal
 from .knowledge import Knowledge, PerfectKnowledge
@@ -20,6 +21,7 @@ class ThreatModel:
         feasible: where the points' features may live.
         knowledge: what the attacker knows.
         labels: who labels the points, and how.
+        evasion: the defence that the attacker knows, and keeps to; None for an attacker who knows of none.
 
     Raises:
         InputError: a budget that is not a whole number, 0 or more.
@@ -30,6 +32,7 @@ class ThreatModel:
     feasible: FeasibleSet = dataclasses.field(default_factory=Box)
     knowledge: Knowledge = dataclasses.field(default_factory=PerfectKnowledge)
     labels: LabelRule = dataclasses.field(default_factory=FlippedLabels)
+    evasion: Evasion | None = None
 
     def __post_init__(self):
         """Check the budget."""
@@ -37,10 +40,12 @@ class ThreatModel:
 
     def describe(self) -> dict[str, Any]:
         """Return the threat model as plain values, for results."""
+        known = {} if self.evasion is None else {"evades": self.evasion.describe()}
         return {
             "goal": self.goal.describe(),
             "knowledge": self.knowledge.describe(),
             "capability": f"adds rows with chosen features; {self.labels.describe()}",
             "budget": self.budget,
             "feasible_set": self.feasible.describe(),
+            **known,
         }

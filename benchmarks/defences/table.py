@@ -1,0 +1,108 @@
+"""The defence table of every data set, learner and budget: `python -m benchmarks.defences.table`.
+
+One line a defence: error without an attack, under an attack that does not know the defence, under one that does, and
+what was left out. Attacks take 60 steps. `--json` keeps what is done after each combination, and goes on from there.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+import jax
+import numpy as np
+
+from backgrad.errors import DatasetError
+from backgrad.evaluation.defence_table import MEASURES, defence_table
+from backgrad.evaluation.metrics import student_interval
+from backgrad.evaluation.security_curve import budget_of
+from backgrad.evaluation.words import Options, make_plan, open_data, resolve
+from backgrad.evaluation.words.defences import make_defences
+from backgrad.learners.base import Member
+
+# Training and validation rows.
+DATA = {
+    "spambase": (100, 400),
+    "mnist-1-7": (100, 400),
+    "breast-cancer": (150, 150),
+    "ransomware": (100, 400),
+    "mnist": (300, 500),
+}
+SHARES = (0.05, 0.1, 0.2)
+TRUSTED, REMOVED, SPLITS, STEPS = 100, 0.2, 3, 60
+
+
+def measure(name: str, learner: str, share: float) -> dict:
+    """Return the table of one combination, as plain values."""
+    data = open_data(name)
+    train, validation = DATA[name]
+    points = budget_of(share, train)
+    kind = "softmax" if learner == "linear" and data.dataset.n_classes > 2 else "logistic"
+    options = resolve(
+        Options(learner=kind if learner == "linear" else learner, points=points, outer_steps=STEPS), data.dataset
+    )
+    plan = make_plan(options, data.dataset)
+    splits = [
+        rows.with_trusted(TRUSTED) for rows in data.splits(train=train, validation=validation, seed=0, count=SPLITS)
+    ]
+    defences = make_defences(None, Member(plan.learner, plan.schedule), fraction=REMOVED, train=train, seed=0)
+    begin = time.perf_counter()
+    found = defence_table(plan, data.table, splits, defences=defences, budgets=[points], seed=0)
+    return {
+        "seconds": time.perf_counter() - begin,
+        "points": points,
+        "flips": found.label_flips[0].tolist(),
+        "defences": {one: {m: found.of(m, one)[0].tolist() for m in MEASURES} for one in found.names},
+        "warnings": list(found.warnings),
+    }
+
+
+def show(key: str, found: dict) -> None:
+    """Print one table, in percent, with half the 95 % interval where there are three splits."""
+    flips = 100 * np.mean(found["flips"])
+    print(
+        f"\n{key}: {found['points']} points, {SPLITS} splits, {found['seconds']:.0f} s; label flips alone {flips:.1f}"
+    )
+    print(f"{'defence':20}{'no attack':>14}{'unknown':>14}{'known':>14}{'points out':>12}{'clean out':>12}{'s':>9}")
+    for name, measures in found["defences"].items():
+        cells = [_cell(measures[m]) for m in ("clean_error", "oblivious_error", "adaptive_error")]
+        shares = [_cell(measures[m], spread=False) for m in ("poison_removed", "clean_removed")]
+        seconds = f"{np.mean(measures['seconds']):.3f}"
+        print(f"{name:20}" + "".join(f"{c:>14}" for c in cells) + "".join(f"{c:>12}" for c in shares) + f"{seconds:>9}")
+
+
+def _cell(values: list[float], *, spread: bool = True) -> str:
+    known = np.array([v for v in values if v is not None and np.isfinite(v)])
+    if not known.size:
+        return "–"
+    ends = student_interval(known)
+    half = f" ± {50 * (ends[1] - ends[0]):.1f}" if spread and ends is not None else ""
+    return f"{100 * known.mean():.1f}{half}"
+
+
+def main() -> None:
+    """Measure what is missing, and print all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.defences.table", description=__doc__)
+    parser.add_argument("--json", type=pathlib.Path, default=pathlib.Path("defence-table.json"))
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--learners", nargs="+", choices=("linear", "mlp"), default=["linear", "mlp"])
+    parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
+    arguments = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    done = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+    for share in arguments.shares:
+        for learner in arguments.learners:
+            for name in arguments.data:
+                key = f"{name}, {learner}, {share:.0%}"
+                if key not in done:
+                    try:
+                        done[key] = measure(name, learner, share)
+                    except DatasetError as error:
+                        print(f"{key}: left out ({error})")
+                        continue
+                    arguments.json.write_text(json.dumps(done))
+                show(key, done[key])
+
+
+if __name__ == "__main__":
+    main()

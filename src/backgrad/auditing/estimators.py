@@ -1,0 +1,140 @@
+"""Who is audited: estimators by name, from the user's own factory, or as given."""
+
+import dataclasses
+import importlib
+import re
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from ..errors import InputError
+from ..learners.base import Member
+from ..learners.catalogue import default_schedule
+from ..learners.mlp import MLP
+from ..learners.preprocessing import Standardised
+from ..learners.surrogate import Surrogate, surrogate_for
+from .problem import Problem
+
+NAMES = ("logistic", "softmax", "mlp", "svm", "forest")
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class Audited:
+    """An estimator, and what stands for it in an attack.
+
+    Args:
+        name: for people.
+        victim: an unfitted estimator, or a learner with its schedule.
+        surrogate: learners and schedules that gradients are had of.
+        description: the estimator in words.
+    """
+
+    name: str
+    victim: Any
+    surrogate: Surrogate
+    description: str
+
+
+def make_estimator(spec: str) -> Any:
+    """Return the unfitted estimator of a name or a factory's path; None for those that are learners of ours.
+
+    Args:
+        spec: one of `NAMES`, or `package.module:factory`, a callable without arguments.
+
+    Raises:
+        InputError: an unknown name, a module that cannot be imported, or a factory that returns no classifier.
+    """
+    if spec in ("logistic", "softmax"):
+        from sklearn.linear_model import LogisticRegression
+
+        return _scaled(LogisticRegression(max_iter=1000))
+    if spec == "svm":
+        from sklearn.svm import LinearSVC
+
+        return _scaled(LinearSVC(random_state=0))
+    if spec == "forest":
+        from sklearn.ensemble import RandomForestClassifier
+
+        return make_pipeline(SimpleImputer(strategy="median"), RandomForestClassifier(random_state=0))
+    if spec == "mlp":
+        return None
+    if not _PATH.fullmatch(spec):
+        raise InputError(f"--estimator must be one of {', '.join(NAMES)}, or package.module:factory; got {spec!r}.")
+    module, _, name = spec.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise InputError(f"--estimator {spec} cannot be imported ({error}): is the module on PYTHONPATH?") from None
+    if not callable(factory):
+        raise InputError(f"--estimator {spec} must name a callable, and {module} has none of that name.")
+    return check_estimator(factory(), where=f"--estimator {spec}")
+
+
+def check_estimator(estimator: Any, *, where: str) -> Any:
+    """Return an estimator; raise unless it is an unfitted classifier that can be cloned."""
+    if isinstance(estimator, type) or not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
+        raise InputError(f"{where} must give an unfitted classifier with fit and predict; got {estimator!r}.")
+    if hasattr(estimator, "get_params") and not is_classifier(estimator):
+        raise InputError(f"{where} must give a classifier; {type(estimator).__name__} is none.")
+    return estimator
+
+
+def _scaled(estimator: Any) -> Pipeline:
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), estimator)
+
+
+def make_audited(name: str, estimator: Any, problem: Problem, *, train: int) -> Audited:
+    """Return an estimator with what stands for it.
+
+    Args:
+        name: for people; of a learner of ours where there is no estimator.
+        estimator: an unfitted classifier, or None.
+        problem: the rows.
+        train: the number of training rows.
+
+    Raises:
+        UnsupportedError: an estimator that nothing can stand for.
+    """
+    d, k = problem.x.shape[1], problem.n_classes
+    if estimator is None:
+        member = Member(Standardised(MLP(d, n_classes=k)), default_schedule("mlp"))
+        sentence = "a standardised MLP of ten tanh units, attacked as it is."
+        return Audited(name, member, Surrogate((member,), True, sentence), "standardised MLP (10 tanh units)")
+    usable = estimator
+    if np.isnan(problem.x).any() and not _takes_missing(estimator):
+        usable = make_pipeline(SimpleImputer(strategy="median"), clone(estimator))
+    # Rows that are attacked have no gap: an imputer in front of the rest changes nothing about them.
+    stand_in = surrogate_for(_without_imputers(estimator), n_features=d, n_classes=k, n_samples=train)
+    return Audited(name, usable, stand_in, _describe(usable))
+
+
+def _takes_missing(estimator: Any) -> bool:
+    from sklearn.utils import get_tags
+
+    try:
+        return bool(get_tags(estimator).input_tags.allow_nan)
+    except (AttributeError, TypeError):  # no scikit-learn estimator in the strict sense
+        return False
+
+
+def _without_imputers(estimator: Any) -> Any:
+    """Return a pipeline without the imputers that it begins with."""
+    if not isinstance(estimator, Pipeline):
+        return estimator
+    steps = list(estimator.steps)
+    while len(steps) > 1 and isinstance(steps[0][1], SimpleImputer):
+        steps.pop(0)
+    return Pipeline(steps) if len(steps) > 1 else steps[0][1]
+
+
+def _describe(estimator: Any) -> str:
+    """Name an estimator and the steps of a pipeline."""
+    if isinstance(estimator, Pipeline):
+        return f"Pipeline({', '.join(type(step).__name__ for _, step in estimator.steps)})"
+    return type(estimator).__name__

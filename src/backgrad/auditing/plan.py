@@ -1,0 +1,139 @@
+"""The runs of an audit."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ..studies.plan import Run, Study
+from .problem import Problem
+from .profiles import USUAL_SHARE, Profile, Sizes, deal, make_budgets
+from .tasks import AUDIT_TASKS
+
+# The share of each class that defences leave out: at least twice the poison of the usual share.
+_REMOVE = 0.1
+# Rows of a partition of the certified ensemble.
+_ROWS_OF_A_PARTITION = 10
+_BUDGETS_OF_A_CERTIFICATE = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What is done: who is judged, at which budgets, on which rows.
+
+    Args:
+        problem: the rows.
+        data: how runs find them again, JSON values.
+        estimator: its name, path or hash.
+        profile: how much is done.
+        sizes: how rows are dealt out.
+        budgets: numbers of points by the share of poisoned rows.
+        splits: K.
+        seed: of everything random.
+        limit: the largest error that the user accepts; None for no gate.
+        at: the share of poisoned rows at which it must hold.
+    """
+
+    problem: Problem
+    data: dict[str, Any]
+    estimator: str
+    profile: Profile
+    sizes: Sizes
+    budgets: dict[float, int]
+    splits: int
+    seed: int
+    limit: float | None
+    at: float | None
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The estimators beside the audited one."""
+        return tuple(name for name in self.profile.others if not self._is_same(name))
+
+    @property
+    def against(self) -> tuple[str, ...]:
+        """Those of them that points are crafted against."""
+        return tuple(name for name in self.profile.against if not self._is_same(name))
+
+    @property
+    def share(self) -> float:
+        """The share of poisoned rows at which defences and transfer are looked at."""
+        if self.at is not None:
+            return self.at
+        return min(self.budgets, key=lambda share: abs(share - USUAL_SHARE))
+
+    def _is_same(self, name: str) -> bool:
+        same = {"softmax": "logistic"}
+        return same.get(self.estimator, self.estimator) == same.get(name, name)
+
+    def study(self) -> Study:
+        """Return all runs, split by split."""
+        common = {
+            "data": self.data,
+            "estimator": self.estimator,
+            "sizes": dataclasses.asdict(self.sizes),
+            "iterations": self.profile.iterations,
+        }
+        points = self.budgets[self.share]
+        partitions = max(self.sizes.train // _ROWS_OF_A_PARTITION, 2) if self.profile.certify else 0
+        cases: list[tuple[str, dict[str, Any]]] = []
+        for against in ("own", *self.against):
+            # What others' points do is asked at one share; the curve is that of the estimator's own.
+            shares = self.budgets if against == "own" else (self.share,)
+            for share in shares:
+                made = {"against": against, "points": self.budgets[share], "victims": ["own", *self.others]}
+                cases.append(("attack", {**made, "partitions": partitions if against == "own" else 0}))
+        if self.profile.defences:
+            made = {"defences": self.profile.defences, "points": points, "remove": max(_REMOVE, 2 * self.share)}
+            cases.append(("defend", {**made, "adaptive": self.profile.adaptive}))
+        if partitions:
+            most = max(self.budgets.values())
+            budgets = np.unique(np.linspace(0, most, _BUDGETS_OF_A_CERTIFICATE).round().astype(int)).tolist()
+            cases.append(("certify", {"partitions": partitions, "budgets": budgets}))
+        runs = [
+            Run(AUDIT_TASKS[task].run, {**common, **made}, split, self.seed)
+            for split in range(self.splits)
+            for task, made in cases
+        ]
+        return Study("audit", tuple(runs), {"estimator": self.estimator, "profile": self.profile.name})
+
+
+def make_audit(
+    problem: Problem,
+    data: dict[str, Any],
+    estimator: str,
+    *,
+    profile: Profile,
+    splits: int | None,
+    seed: int,
+    limit: float | None,
+    at: float | None,
+) -> Audit:
+    """Return what an audit does with a problem.
+
+    Args:
+        problem: the rows.
+        data: how runs find them again.
+        estimator: its name, path or hash.
+        profile: how much is done.
+        splits: K; the profile's where None.
+        seed: of everything random.
+        limit: the largest error that the user accepts.
+        at: the share of poisoned rows at which it must hold.
+
+    Raises:
+        InputError: a share that is out of range.
+    """
+    sizes = deal(profile, len(problem.y))
+    return Audit(
+        problem,
+        data,
+        estimator,
+        profile,
+        sizes,
+        make_budgets(profile, sizes.train, at),
+        profile.splits if splits is None else splits,
+        seed,
+        limit,
+        at,
+    )

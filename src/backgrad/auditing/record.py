@@ -1,0 +1,342 @@
+"""From the outcomes of an audit's runs to audit.json: a pure function of the store."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..evaluation.defence_table import UNDEFENDED
+from ..evaluation.metrics import student_interval
+from ..studies.plan import Outcome, Run, plain
+from .context import describe_estimator, describe_input, describe_threat, own_name
+from .plan import Audit
+from .tasks import AUDIT_TASKS, ROWS
+from .verdict import SOUND, Curve, breaking_point, gate, sentences
+
+SCHEMA_VERSION = "1.0"
+_MOST_SHIFTS = 20
+_MOST_IMAGES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcomes:
+    """The outcomes of an audit's runs.
+
+    Args:
+        found: by run.
+    """
+
+    found: Mapping[Run, Outcome]
+
+    def of(self, task: str, **wanted: Any) -> list[Outcome]:
+        """Return the outcomes of a task's runs whose settings have given values, by split."""
+        runs = [
+            run
+            for run in self.found
+            if run.task == AUDIT_TASKS[task].run
+            and all(plain(run.settings).get(name) == value for name, value in wanted.items())
+        ]
+        return [self.found[run] for run in sorted(runs, key=lambda run: run.split)]
+
+
+def make_record(
+    audit: Audit,
+    outcomes: Outcomes,
+    *,
+    run: dict[str, Any],
+    environment: dict[str, Any],
+    mappings: Sequence[dict[str, Any]],
+    tool: dict[str, Any],
+    show_rows: bool,
+) -> dict[str, Any]:
+    """Return the content of audit.json.
+
+    Args:
+        audit: what was done.
+        outcomes: of its runs.
+        run: command, profile, times.
+        environment: versions.
+        mappings: terms of vocabularies that the audit is evidence towards.
+        tool: name, version and hash of the code.
+        show_rows: whether poisoned rows may be shown as they are.
+    """
+    curve, flips = (_curve(audit, outcomes, "own", "own", kind) for kind in ("poisoned", "flips"))
+    verdicts = {points: [_verdict(one) for one in _attacks(outcomes, points)] for points in audit.budgets.values()}
+    everything = [verdict for found in verdicts.values() for verdict in found]
+    broken = None if audit.limit is None else breaking_point(curve, audit.limit)
+    at_gate = verdicts[audit.budgets[audit.at]] if audit.at is not None else []
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": tool,
+        "run": run,
+        "environment": environment,
+        "input": describe_input(audit),
+        "target": {
+            "column": audit.problem.target,
+            "classes": [
+                {"name": name, "rows": int((audit.problem.y == label).sum())}
+                for label, name in enumerate(audit.problem.class_names)
+            ],
+        },
+        "estimator": describe_estimator(audit),
+        "threat_model": describe_threat(audit),
+        "baseline": _baseline(audit, outcomes),
+        "curves": list(_curves(audit, outcomes)),
+        "class_damage": _class_damage(audit, outcomes),
+        "breaking_point": broken,
+        "transfer": _transfer(audit, outcomes),
+        "defences": _defences(audit, outcomes),
+        "certificates": _certificates(audit, outcomes),
+        "poison": _poison(audit, outcomes, show_rows=show_rows),
+        "health": _health(audit, outcomes, everything),
+        "gate": gate(None if audit.limit is None else curve, audit.limit, audit.at, at_gate),
+        "verdict": sentences(curve, flips, broken, everything),
+        "mappings": list(mappings),
+        "artifacts": [],
+    }
+
+
+# --- curves and damage ----------------------------------------------------------------------------
+
+
+def _attacks(outcomes: Outcomes, points: int, against: str = "own") -> list[Outcome]:
+    return outcomes.of("attack", against=against, points=points)
+
+
+def _errors(found: Sequence[Outcome], victim: str, kind: str) -> np.ndarray:
+    """Return a victim's test errors, (K,)."""
+    counts = [one.arrays[f"confusion.{victim}.{kind}"] for one in found]
+    return np.array([1 - np.trace(one) / one.sum() for one in counts])
+
+
+def _curve(audit: Audit, outcomes: Outcomes, against: str, victim: str, kind: str) -> Curve:
+    """Return a victim's errors against the share of poisoned rows; the first entry has none."""
+    budgets = [points for points in sorted(set(audit.budgets.values())) if _attacks(outcomes, points, against)]
+    errors = [_errors(_attacks(outcomes, points, against), victim, kind) for points in budgets]
+    errors = [_errors(_attacks(outcomes, budgets[0], against), victim, "clean"), *errors]
+    points = np.array([0, *budgets])
+    return Curve(points / (audit.sizes.train + points), points, np.array(errors))
+
+
+def _series(curve: Curve) -> dict[str, Any]:
+    ends = curve.ends()
+    interval: list[Any] = [None] * len(curve.points)
+    if ends is not None:
+        interval = [_share_interval(pair) for pair in zip(*ends, strict=True)]
+    return {"mean": curve.mean().tolist(), "interval": interval, "splits": curve.errors.tolist()}
+
+
+def _curves(audit: Audit, outcomes: Outcomes):
+    """Yield every pair of a victim and what points were crafted against; the audited estimator comes first."""
+    for against in ("own", *audit.against):
+        for victim in ("own", *audit.others):
+            curves = {kind: _curve(audit, outcomes, against, victim, kind) for kind in ROWS}
+            yield {
+                "victim": _name(audit, victim),
+                "knowledge": "perfect" if against == victim else "surrogate-learner",
+                "crafted_against": _name(audit, against),
+                "fractions": curves["poisoned"].fractions.tolist(),
+                "points": curves["poisoned"].points.tolist(),
+                "clean": _series(curves["clean"]),
+                "label_flips": _series(curves["flips"]),
+                "poisoned": _series(curves["poisoned"]),
+            }
+
+
+def _name(audit: Audit, name: str) -> str:
+    return own_name(audit) if name == "own" else name
+
+
+def _summary(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
+    ends = student_interval(values)
+    return {
+        "mean": float(np.mean(values)),
+        "interval": None if ends is None else _share_interval(ends),
+        "splits": [float(value) for value in values],
+    }
+
+
+def _share_interval(ends: Sequence[float]) -> list[float]:
+    """Return the ends of an interval of a share, which lies in [0, 1]; Student's does not know that."""
+    return [float(np.clip(end, 0.0, 1.0)) for end in ends]
+
+
+def _baseline(audit: Audit, outcomes: Outcomes) -> dict[str, Any]:
+    found = _attacks(outcomes, min(audit.budgets.values()))
+    counts = np.mean([_shares(one.arrays["confusion.own.clean"]) for one in found], axis=0)
+    labels = np.bincount(audit.problem.y, minlength=audit.problem.n_classes)
+    return {
+        "error": _summary(_errors(found, "own", "clean")),
+        "majority_error": float(1 - labels.max() / labels.sum()),
+        "class_errors": dict(zip(audit.problem.class_names, (1 - np.diag(counts)).tolist(), strict=True)),
+    }
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Return the shares of every true class; 0 of a class without test rows."""
+    rows = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
+
+
+def _class_damage(audit: Audit, outcomes: Outcomes) -> dict[str, Any]:
+    points = max(audit.budgets.values())
+    found = _attacks(outcomes, points)
+    means = {kind: np.mean([_shares(one.arrays[f"confusion.own.{kind}"]) for one in found], axis=0) for kind in ROWS}
+    errors = {kind: 1 - np.diag(share) for kind, share in means.items()}
+    return {
+        "fraction": points / (audit.sizes.train + points),
+        "points": points,
+        "classes": [
+            {
+                "name": name,
+                "clean": float(errors["clean"][i]),
+                "label_flips": float(errors["flips"][i]),
+                "poisoned": float(errors["poisoned"][i]),
+            }
+            for i, name in enumerate(audit.problem.class_names)
+        ],
+        "confusion_clean": means["clean"].tolist(),
+        "confusion_poisoned": means["poisoned"].tolist(),
+    }
+
+
+def _transfer(audit: Audit, outcomes: Outcomes) -> dict[str, Any] | None:
+    victims = ("own", *audit.others)
+    if len(victims) == 1:
+        return None
+    points = audit.budgets[audit.share]
+    surrogates = ("own", *audit.against)
+
+    def each(read: Callable[[list[Outcome], str], Any]) -> list[list[Any]]:
+        return [[read(_attacks(outcomes, points, against), victim) for victim in victims] for against in surrogates]
+
+    def half(found: list[Outcome], victim: str) -> float | None:
+        ends = student_interval(_errors(found, victim, "poisoned"))
+        return None if ends is None else (ends[1] - ends[0]) / 2
+
+    own = _attacks(outcomes, points)
+    return {
+        "fraction": points / (audit.sizes.train + points),
+        "points": points,
+        "surrogates": [_name(audit, name) for name in surrogates],
+        "victims": [_name(audit, name) for name in victims],
+        "errors": each(lambda found, victim: float(_errors(found, victim, "poisoned").mean())),
+        "half_intervals": each(half),
+        "clean": [float(_errors(own, victim, "clean").mean()) for victim in victims],
+        "label_flips": [float(_errors(own, victim, "flips").mean()) for victim in victims],
+    }
+
+
+# --- defences and certificates --------------------------------------------------------------------
+
+_MEASURES = ("clean_error", "oblivious_error", "adaptive_error", "poison_removed", "clean_removed", "seconds")
+
+
+def _defences(audit: Audit, outcomes: Outcomes) -> dict[str, Any] | None:
+    found = outcomes.of("defend")
+    if not found:
+        return None
+    points = audit.budgets[audit.share]
+    rows = []
+    for name in (UNDEFENDED, *audit.profile.defences):
+        values = {measure: [plain(one.values["measures"])[name][measure] for one in found] for measure in _MEASURES}
+        known = {measure: [v for v in column if v is not None] for measure, column in values.items()}
+        rows.append({"name": name, **{m: float(np.mean(v)) if v else None for m, v in known.items()}})
+    return {
+        "fraction": points / (audit.sizes.train + points),
+        "points": points,
+        "rows": rows,
+        "warnings": list(dict.fromkeys(sentence for one in found for sentence in one.values["warnings"])),
+    }
+
+
+def _certificates(audit: Audit, outcomes: Outcomes) -> dict[str, Any] | None:
+    found = outcomes.of("certify")
+    if not found:
+        return None
+    partitions = max(audit.sizes.train // 10, 2)
+    measured = []
+    for points in sorted(set(audit.budgets.values())):
+        counts = [one.arrays["confusion.certified"] for one in _attacks(outcomes, points)]
+        errors = [1 - np.trace(one) / one.sum() for one in counts]
+        summary = _summary(errors)
+        measured.append(
+            {"points": points, "error": summary["mean"], "interval": summary["interval"], "attack": "joint"}
+        )
+    return {
+        "method": "Deep Partition Aggregation",
+        "partitions": partitions,
+        "budgets": found[0].arrays["budgets"].tolist(),
+        "certified_error": np.mean([one.arrays["certified_error"] for one in found], axis=0).tolist(),
+        "measured": measured,
+        "note": "It holds for the defended model, an ensemble trained on disjoint parts of the rows, and not for the "
+        "pipeline that was audited.",
+    }
+
+
+# --- poison and health ----------------------------------------------------------------------------
+
+
+def _poison(audit: Audit, outcomes: Outcomes, *, show_rows: bool) -> dict[str, Any]:
+    problem = audit.problem
+    points = audit.budgets[audit.share]
+    found = _attacks(outcomes, points)
+    means = {
+        name: np.mean([one.arrays[name] for one in found], axis=0) for name in ("clean_mean", "poison_mean", "shift")
+    }
+    order = np.argsort(-np.abs(means["shift"]), kind="stable")[:_MOST_SHIFTS]
+    features = [
+        {"name": problem.feature_names[i], **{name: float(values[i]) for name, values in means.items()}} for i in order
+    ]
+    first, images, rows = found[0].arrays, None, None
+    if problem.image_shape is not None:
+        images = {
+            "shape": list(problem.image_shape),
+            "before": first["start"][:_MOST_IMAGES].tolist(),
+            "after": first["points"][:_MOST_IMAGES].tolist(),
+            "labels": [problem.class_names[label] for label in first["labels"][:_MOST_IMAGES]],
+        }
+    if show_rows:
+        rows = [
+            {
+                **dict(zip(problem.feature_names, map(float, x), strict=True)),
+                problem.target: problem.class_names[label],
+            }
+            for x, label in zip(first["points"][:_MOST_IMAGES], first["labels"], strict=False)
+        ]
+    return {"features": features, "images": images, "rows": rows}
+
+
+def _verdict(outcome: Outcome) -> str:
+    return str(outcome.values["health"]["verdict"])
+
+
+_HEALTH = (
+    "verdict",
+    "sentence",
+    "gradient_error_first",
+    "gradient_error_last",
+    "objective_start",
+    "objective_best",
+    "gain_left",
+    "share_at_bounds",
+)
+
+
+def _health(audit: Audit, outcomes: Outcomes, everything: Sequence[str]) -> dict[str, Any]:
+    splits = [
+        {"split": split, "points": points, **{name: one.values["health"].get(name) for name in _HEALTH}}
+        for points in sorted(set(audit.budgets.values()))
+        for split, one in enumerate(_attacks(outcomes, points))
+    ]
+    order = ("failed", "suspect", "worked", "nothing to do")
+    worst = min(everything, key=lambda verdict: order.index(verdict) if verdict in order else 0)
+    sick = sum(verdict not in SOUND for verdict in everything)
+    sentence = (
+        f"All {len(everything)} attacks raised their objective on gradients that check out."
+        if not sick
+        else f"{sick} of {len(everything)} attacks did not work as they should; their errors are no upper bound on "
+        "what an attacker can do."
+    )
+    return {"verdict": worst, "sentence": sentence, "splits": splits}

@@ -1,0 +1,299 @@
+"""Auditing: input, runs, the table and the verdict, the files; and what is asked of an audit that is done."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from ..auditing.audit import command_line, conclude, find_profile
+from ..auditing.estimators import make_audited, make_estimator
+from ..auditing.plan import Audit, make_audit
+from ..auditing.problem import Problem
+from ..auditing.reading import is_bundled, read_bundled
+from ..auditing.tables import file_settings, read_file
+from ..auditing.tasks import AUDIT_TASKS, make_plan, open_split
+from ..auditing.verdict import check_gate, regate
+from ..errors import InputError
+from ..studies.store import Store
+from ..studies.tasks import in_float64
+from .output import OutputFolder
+from .runs import do_runs, report_failures
+
+# Files of an audit that name its inputs; all others follow from them.
+_RECORD = "audit.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What was asked for, in the words of the command line; see `backgrad audit --help`."""
+
+    table: str
+    target: str | None
+    immutable: str | None
+    ranges: tuple[str, ...]
+    columns: Path | None
+    download: bool
+    estimator: str
+    profile: str
+    limit: float | None
+    at: float | None
+    splits: int | None
+    seed: int
+    out: Path | None
+
+    def command(self, *words: str) -> str:
+        """Return the command that asks for this."""
+        options: dict[str, Any] = {
+            "--target": self.target,
+            "--estimator": self.estimator,
+            "--profile": self.profile,
+            "--limit": self.limit,
+            "--at": self.at,
+            "--immutable": self.immutable,
+            "--columns": self.columns,
+            "--splits": self.splits,
+            "--seed": self.seed,
+            "--out": self.out,
+        }
+        ranges = [part for one in self.ranges for part in ("--range", one)]
+        return command_line([*words, self.table, *ranges], options)
+
+
+def open_audit(request: Request) -> Audit:
+    """Read the input and plan the audit, or raise `InputError` before any work is done."""
+    check_gate(request.limit, request.at)
+    profile = find_profile(request.profile)
+    if request.splits is not None and request.splits < 1:
+        raise InputError(f"--splits must be 1 or more; got {request.splits}.")
+    if request.seed < 0:
+        raise InputError(f"--seed must be 0 or more; got {request.seed}.")
+    estimator = make_estimator(request.estimator)
+    problem, data = open_problem(request)
+    made = make_audit(
+        problem,
+        data,
+        request.estimator,
+        profile=profile,
+        splits=request.splits,
+        seed=request.seed,
+        limit=request.limit,
+        at=request.at,
+    )
+    make_audited(request.estimator, estimator, problem, train=made.sizes.train)
+    return made
+
+
+def open_problem(request: Request) -> tuple[Problem, dict[str, Any]]:
+    """Return the rows, and how runs find them again."""
+    if is_bundled(request.table):
+        given = {"--target": request.target, "--immutable": request.immutable, "--columns": request.columns}
+        given["--range"] = request.ranges or None
+        unused = [name for name, value in given.items() if value is not None]
+        if unused:
+            raise InputError(
+                f"{unused[0]} belongs to a table of your own; the data set {request.table!r} brings its own."
+            )
+        problem = read_bundled(request.table, download=request.download)
+        return problem, {"kind": "bundled", "name": request.table, "sha256": problem.sha256}
+    data = file_settings(
+        request.table,
+        target=request.target,
+        immutable=request.immutable,
+        ranges=request.ranges,
+        columns=request.columns,
+        seed=request.seed,
+    )
+    problem = read_file(data)
+    return problem, {**data, "sha256": problem.sha256}
+
+
+def run_audit(
+    request: Request,
+    *,
+    junit: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    show_rows: bool,
+    as_json: bool,
+) -> int:
+    """Audit, print the verdict, and write the files; return the exit code."""
+    assert request.out is not None
+    begin = time.time()
+    made = open_audit(request)
+    study, command = made.study(), request.command("backgrad", "audit")
+    with OutputFolder(request.out) as output:
+        store = Store(request.out / "runs")
+        summary = do_runs(study, store, workers=workers, scheduler=scheduler, tasks=AUDIT_TASKS, command=command)
+        if summary.failures:
+            return report_failures(summary.failures, command)
+        result = conclude(made, study, store, command=command, begin=begin, show_rows=show_rows)
+        output.prepare_in(result.save)
+        output.commit()
+    if junit is not None:
+        _write_junit(result.record, junit)
+    if as_json:
+        print(json.dumps(result.record, indent=2, allow_nan=False))
+    else:
+        print_record(Console(), result.record, request.out)
+    return result.exit_code
+
+
+def run_gate(folder: Path, *, limit: float, at: float, junit: Path | None) -> int:
+    """Ask the stored record whether a limit holds; return the exit code."""
+    check_gate(limit, at)
+    record = regate(read_record(folder), limit, at)
+    if junit is not None:
+        _write_junit(record, junit)
+    Console().print(_gate_sentence(record["gate"]), soft_wrap=True)
+    return int(record["gate"]["exit_code"])
+
+
+def run_report(folder: Path) -> None:
+    """Write the page and the figures again."""
+    from ..report import write_audit
+
+    record = read_record(folder)
+    with OutputFolder(folder) as output:
+        output.prepare_in(lambda path: write_audit(record, None, path))
+        output.commit()
+    print(f"Written: {folder / 'report.html'} and the figures")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of an audit that is done.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    from ..report import validate
+
+    file = folder / _RECORD
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} must be the folder of an audit, and holds no {_RECORD}: run backgrad audit."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} must be the record of an audit, and cannot be read ({error}): audit again.") from None
+    validate(record)
+    return record
+
+
+def _write_junit(record: dict[str, Any], path: Path) -> None:
+    from ..report import write_junit
+
+    write_junit(record, path)
+
+
+# --- the terminal ---------------------------------------------------------------------------------
+
+
+def print_record(console: Console, record: dict[str, Any], out: Path) -> None:
+    """Print the curve, the defences, and the verdict in plain words."""
+    curve = record["curves"][0]
+    splits = record["run"]["splits"]
+    title = f"{record['input']['name']}: test error of {record['estimator']['name']}, mean of {splits} splits"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("poisoned rows", "rows", "label flips", "poisoned", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for i, (fraction, points) in enumerate(zip(curve["fractions"], curve["points"], strict=True)):
+        ends = curve["poisoned"]["interval"][i]
+        spread = "–" if ends is None else f"{ends[0]:.1%} to {ends[1]:.1%}"
+        means = [f"{curve[name]['mean'][i]:.1%}" for name in ("label_flips", "poisoned")]
+        table.add_row(f"{fraction:.1%}", str(points), *means, spread)
+    console.print(table)
+    if record["defences"] is not None:
+        _print_defences(console, record["defences"])
+    health = record["health"]
+    if health["verdict"] not in ("worked", "nothing to do"):
+        console.print(f"Attack health: {health['sentence']}", highlight=False)
+    console.print(" ".join(record["verdict"]), highlight=False, markup=False)
+    if record["gate"]["verdict"] != "not asked":
+        console.print(_gate_sentence(record["gate"]), highlight=False)
+    console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
+
+
+def _print_defences(console: Console, defences: dict[str, Any]) -> None:
+    title = f"Defences, {defences['points']} poisoned rows ({defences['fraction']:.1%})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("defence", "no attack", "attack", "defence known", "poison removed"):
+        table.add_column(heading, justify="left" if heading == "defence" else "right")
+    for row in defences["rows"]:
+        cells = [row[name] for name in ("clean_error", "oblivious_error", "adaptive_error", "poison_removed")]
+        table.add_row(row["name"], *("–" if cell is None else f"{cell:.1%}" for cell in cells))
+    console.print(table)
+
+
+def _gate_sentence(gate: dict[str, Any]) -> str:
+    error = gate["error"]
+    ends = error["interval"]
+    spread = "" if ends is None else f", 95 % interval {ends[0]:.1%} to {ends[1]:.1%}"
+    return (
+        f"Gate: {gate['verdict']}. With {gate['at']:.1%} poisoned rows the test error is {error['mean']:.1%}{spread}; "
+        f"the limit is {gate['limit']:.1%}."
+    )
+
+
+def run_check(request: Request) -> None:
+    """Print how the input was understood, and what an audit would cost."""
+    made = open_audit(request)
+    problem, console = made.problem, Console()
+    table = Table(title=f"{problem.name}: {len(problem.y)} rows", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("column", "kind", "values", "missing", "note"):
+        table.add_column(heading, overflow="fold")
+    for column in problem.columns:
+        values = f"{column.categories} categories" if column.categories is not None else ""
+        if column.low is not None and column.high is not None:
+            values = f"{column.low:.4g} to {column.high:.4g}"
+        used = column.note or ("" if column.used else "set aside")
+        table.add_row(column.name, column.kind, values, str(column.missing or ""), used)
+    console.print(table)
+    counts = [int((problem.y == label).sum()) for label in range(problem.n_classes)]
+    classes = ", ".join(f"{name} ({count})" for name, count in zip(problem.class_names, counts, strict=True))
+    console.print(f"Classes of {problem.target}: {classes}", soft_wrap=True, markup=False, highlight=False)
+    for note in problem.notes:
+        console.print(f"Note: {note}", markup=False, highlight=False)
+    minutes = estimate_minutes(made)
+    console.print(
+        f"An audit of profile {made.profile.name} trains on {made.sizes.train} rows, {made.splits} splits, "
+        f"{len(made.study().runs)} runs: about {minutes:.0f} minutes in one process.",
+        highlight=False,
+    )
+
+
+def estimate_minutes(made: Audit) -> float:
+    """Return a rough time for all runs in one process, from the time of one training of the surrogate."""
+    import jax
+
+    from ..evaluation.plan import Table as Rows
+    from ..evaluation.victims import train_and_predict
+
+    settings = {
+        "data": made.data,
+        "estimator": made.estimator,
+        "sizes": dataclasses.asdict(made.sizes),
+        "iterations": made.profile.iterations,
+        "points": max(made.budgets.values()),
+    }
+    with in_float64():
+        _, rows, _ = open_split(settings, 0, made.seed)
+        audited = make_audited(made.estimator, make_estimator(made.estimator), made.problem, train=made.sizes.train)
+        plan = make_plan(settings, audited, made.problem)
+        table = Rows(made.problem.imputed(rows.train), made.problem.y, made.problem.n_classes)
+        times = []
+        for _ in range(2):
+            begin = time.perf_counter()
+            train_and_predict(plan.learner, (table.samples(rows.train),), plan.schedule, table.x[rows.validation])
+            times.append(time.perf_counter() - begin)
+        jax.block_until_ready(table.x)
+    # The first time is mostly compilation, which a run does about four times over; a hypergradient costs about three
+    # trainings.
+    attacks = len(made.study().runs) + made.splits * len(made.profile.defences) * (4 if made.profile.adaptive else 0)
+    members = len(audited.surrogate.members)
+    return attacks * (4 * times[0] + 3 * members * made.profile.iterations * times[1]) / 60

@@ -1,0 +1,122 @@
+"""The defence table: errors behind every defence, under attackers who know it and who do not."""
+
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from .drawing import attributes, axes_or_new, check_shares, import_pyplot, intervals, label_in_percent, name_list
+
+#: Kinds of errors, from left to right within a group of bars: colour, hatch, name in the legend.
+_KINDS = {
+    "clean": ("0.9", "", "no attack"),
+    "oblivious": ("0.6", "", "attacker does not know the defence"),
+    "adaptive": ("0.25", "", "attacker knows the defence"),
+}
+
+
+class DefenceTableDisplay:
+    """Errors of a victim behind each defence, as groups of bars, with 95 % intervals over splits.
+
+    A defence that no attacker who knows it was tried on has a hatched gap for its third bar: what such an attacker
+    could do is unknown, not nothing.
+
+    Args:
+        names: of the defences, (D,); the undefended victim is one of them.
+        clean: errors without an attack, (D, K) over K splits.
+        oblivious: errors under an attacker who does not know the defence, likewise.
+        adaptive: errors under one who does, likewise; NaN where nobody tried.
+        title: above the picture.
+
+    Attributes:
+        ax_: the matplotlib axes.
+        figure_: their figure.
+        bars_: the bars, by kind of error.
+
+    Raises:
+        InputError: arrays that do not fit the names, or numbers that are no shares.
+    """
+
+    ax_: Any
+    figure_: Any
+    bars_: dict[str, Any]
+
+    def __init__(self, *, names, clean, oblivious, adaptive, title: str | None = None):
+        self.names = name_list("names", names)
+        self.errors = {"clean": clean, "oblivious": oblivious, "adaptive": adaptive}
+        self.errors = {kind: np.asarray(values, float) for kind, values in self.errors.items()}
+        for kind, values in self.errors.items():
+            if values.ndim != 2 or len(values) != len(self.names) or values.shape != self.errors["clean"].shape:
+                raise InputError(
+                    f"{kind} must have shape (defences, splits) with {len(self.names)} defences, like the others; got "
+                    f"{values.shape}."
+                )
+            check_shares(kind, values)
+        self.title = title
+
+    @classmethod
+    def from_result(cls, result: Any, *, budget: int | None = None) -> "DefenceTableDisplay":
+        """Build the display from a defence table.
+
+        Args:
+            result: anything like `backgrad.DefenceTable`.
+            budget: the number of points to show; the largest where omitted.
+
+        Raises:
+            InputError: the result lacks an attribute, or the budget was not evaluated.
+        """
+        names, measures, budgets, fractions = attributes(result, "names", "measures", "budgets", "fractions")
+        wanted = max(budgets) if budget is None else budget
+        found = np.flatnonzero(np.asarray(budgets) == wanted)
+        if not found.size:
+            raise InputError(f"budget must be one of {list(map(int, budgets))}; got {budget}.")
+        at = int(found[0])
+        kinds = {kind: measures[f"{kind}_error"][:, at] for kind in _KINDS}
+        return cls(names=names, **kinds, title=f"{int(wanted)} points, {fractions[at]:.1%} of the training rows")
+
+    def plot(self, ax: Any = None) -> "DefenceTableDisplay":
+        """Draw the bars.
+
+        Args:
+            ax: matplotlib axes to draw on; new ones where omitted.
+
+        Returns:
+            The display itself.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            InputError: `ax` is not one matplotlib Axes.
+        """
+        plt = import_pyplot(type(self).__name__)
+        self.ax_ = axes_or_new(plt, ax, size=(6.4, 1.6 + 0.42 * len(self.names)))
+        self.figure_ = self.ax_.figure
+        rows, height = np.arange(len(self.names)), 0.26
+        self.bars_ = {}
+        for number, (kind, values) in enumerate(self.errors.items()):
+            colour, hatch, label = _KINDS[kind]
+            means = np.array([np.nan if np.isnan(row).all() else np.nanmean(row) for row in values])
+            where = rows + (number - 1) * height
+            self.bars_[kind] = self.ax_.barh(
+                where, np.nan_to_num(means), height, color=colour, edgecolor="black", lw=0.6, hatch=hatch, label=label
+            )
+            ends = intervals(values)
+            if ends is not None:
+                middle = (ends[0] + ends[1]) / 2
+                self.ax_.errorbar(middle, where, xerr=(ends[1] - ends[0]) / 2, fmt="none", ecolor="black", lw=0.8)
+        self._mark_unknown(rows + height)
+        self.ax_.set_yticks(rows, self.names)
+        self.ax_.invert_yaxis()
+        self.ax_.set(xlabel="test error in %", xlim=(0, None), title=self.title)
+        label_in_percent(self.ax_.xaxis)
+        self.ax_.spines[["top", "right"]].set_visible(False)
+        self.figure_.legend(
+            *self.ax_.get_legend_handles_labels(), loc="outside lower center", fontsize="small", ncols=3
+        )
+        return self
+
+    def _mark_unknown(self, where: np.ndarray) -> None:
+        """Say where no attacker who knows the defence was tried."""
+        unknown = [bool(np.isnan(row).all()) for row in self.errors["adaptive"]]
+        for name, y, missing in zip(self.names, where, unknown, strict=True):
+            if missing and name != "none":
+                self.ax_.text(0.002, y, "not tried", va="center", fontsize="x-small", style="italic")

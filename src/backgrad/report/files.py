@@ -1,0 +1,51 @@
+"""Files that are there whole or not at all."""
+
+import io
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+
+
+def write(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write a file under another name, then rename it.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    file = Path(path)
+    temporary = file.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"a report must go where files can be written, but {file} cannot be ({reason}): choose another place."
+        ) from None
+    return file
+
+
+def write_record(record: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
+    """Write audit.json; numbers that are not finite are an error, since JSON has none."""
+    return write(path, (json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def write_points(points: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Path:
+    """Write points.npz: `points` (K, p, d), `labels` (K, p) and `train_rows` (K, n)."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **points)
+    return write(path, buffer.getvalue())

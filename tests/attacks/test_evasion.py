@@ -1,0 +1,84 @@
+"""Attacks with a defence in the loop."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import backgrad as bg
+from backgrad.adjoints.check import check_gradient
+from backgrad.attacks.base import make_objective
+from backgrad.attacks.objective import differentiate, evaluate
+from backgrad.defences.distance import Slab, Sphere
+from backgrad.errors import InputError
+from backgrad.types import one_hot
+
+from . import problems
+
+CLEAN = problems.train_rows("box")
+X, Y = np.asarray(CLEAN.x), np.argmax(np.asarray(CLEAN.y), axis=1)
+
+
+def threat(evasion, p=problems.P, **settings):
+    return bg.ThreatModel(p, evasion=evasion, **settings)
+
+
+def objective(evasion, labels):
+    return make_objective(
+        problems.LEARNER,
+        CLEAN,
+        problems.validation_rows("box"),
+        schedule=problems.SCHEDULE,
+        threat=threat(evasion, len(labels)),
+        labels=one_hot(labels, 2),
+    )
+
+
+@pytest.mark.parametrize("defence", [Sphere(fraction=0.4), Slab(fraction=0.4)])
+def test_penalty_is_the_mean_excess_over_the_margin(defence):
+    labels = np.array([0, 1, 1, 0])
+    points = np.random.default_rng(0).uniform(size=(4, problems.D))
+    known = dataclasses.replace(defence.evasion(X, Y), margin=0.1, strength=0.7)
+    free, bound = (float(evaluate(objective(e, labels), jnp.asarray(points))) for e in (None, known))
+    centres = np.stack([X[c == Y].mean(0) for c in (0, 1)])
+    if isinstance(defence, Sphere):
+        ratio = np.linalg.norm(points - centres[labels], axis=1) / np.asarray(known.radii)[labels]
+    else:
+        normals = centres - centres[::-1]
+        along = np.sum((points - centres[labels]) * normals[labels], axis=1)
+        ratio = np.abs(along) / np.asarray(known.widths)[labels]
+    assert free - bound == pytest.approx(0.7 * np.maximum(ratio - 1 + 0.1, 0).mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("defence", [Sphere(fraction=0.4), Slab(fraction=0.4)])
+def test_gradient_counts_the_penalty(defence):
+    problem = objective(defence.evasion(X, Y), np.array([0, 1, 1]))
+    points = jnp.asarray(np.random.default_rng(1).uniform(size=(3, problems.D)))
+    gradient = differentiate(problem, points).gradient
+    check_gradient(lambda x: evaluate(problem, x), points, key=jax.random.key(0), gradient=gradient, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.2])
+@pytest.mark.parametrize("defence", [Sphere(fraction=0.4), Slab(fraction=0.4)])
+def test_points_stay_where_the_defence_lets_them_pass(defence, margin):
+    known = dataclasses.replace(defence.evasion(X, Y), margin=margin)
+    made = problems.craft(bg.JointAttack(8), "box", threat=threat(known))
+    inside = known.within(bg.Box(), one_hot(made.labels, 2)).contains(jnp.asarray(made.points))
+    assert np.asarray(inside).all()
+    excess = known.excess(bg.samples(made.points, made.labels, 2), problems.LEARNER, None)
+    assert np.all(np.asarray(excess) <= -margin + 1e-9)
+    assert made.health.feasible
+    assert made.threat_model.describe()["evades"]["margin"] == margin
+
+
+def test_discrete_points_are_held_back_by_the_penalty_alone():
+    known = Sphere(fraction=0.4).evasion(X, Y)
+    assert known.within(bg.Binary(), one_hot(np.zeros(2, int), 2)) == bg.Binary()
+
+
+@pytest.mark.parametrize(("settings", "word"), [({"margin": 1.0}, "margin"), ({"strength": 0.0}, "strength")])
+def test_settings_out_of_range_are_refused(settings, word):
+    with pytest.raises(InputError, match=word):
+        dataclasses.replace(Sphere().evasion(X, Y), **settings)
