@@ -220,15 +220,19 @@ def test_the_readme_s_make_targets_exist():
 @pytest.mark.parametrize("arguments", readme_commands("backgrad"), ids=" ".join)
 def test_the_readme_s_commands_name_options_and_data_that_exist(arguments, monkeypatch):
     from backgrad.cli import main
+    from backgrad.cli.run_audit import open_audit
     from backgrad.cli.session import open_session
 
     asked, verb = [], arguments[0]
     module = "run" if verb == "attack" else f"run_{verb}"
-    monkeypatch.setattr(f"backgrad.cli.{module}.run_{verb}", lambda given, **own: asked.append((given, own)))
+    monkeypatch.setattr(f"backgrad.cli.{module}.run_{verb}", lambda given, **own: asked.append((given, own)) or 0)
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 0
     ((given, own),) = asked
+    if verb == "audit":
+        assert open_audit(given).budgets
+        return
     session = open_session(given, points=own.get("points") or 20)
     make_victims(own.get("victims"), session.data.dataset)
 

@@ -137,6 +137,8 @@ def _read_columnar(file: Path, form: str, max_rows: int | None, seed: int) -> Ra
         rows = chosen_rows(n, max_rows, seed)
         table = importlib.import_module("pyarrow").Table.from_batches(_take(batches(), rows), schema)
         arrays = tuple(_column(column) for column in table.columns)
+        if any(len(array) != len(rows) for array in arrays):
+            raise ValueError("columns of another length than the file says")
     except DatasetError:
         raise
     except Exception as error:  # a damaged file makes pyarrow raise almost anything
