@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import pickle
+import struct
 import sys
 import zipfile
 
@@ -221,6 +222,15 @@ def test_types_of_arrow_that_are_no_numbers(tmp_path):
     feather.write_feather(pa.table({"a": [[1], [2]], "b": [b"x", b"y"], "t": [1, 2]}), tmp_path / "y.arrow")
     with pytest.raises(DatasetError, match=r"'a', 'b' hold lists, records or bytes; turn them"):
         read_table(tmp_path / "y.arrow")
+
+
+def test_offsets_that_lead_out_of_an_arrow_file_are_not_followed(write):
+    sink = io.BytesIO()
+    feather.write_feather(pa.table({"s": ["ab", "cd"], "t": [0, 1]}), sink, compression="uncompressed")
+    offsets, wrong = struct.pack("<3i", 0, 2, 4), struct.pack("<3i", 0, 2, 1 << 30)
+    assert sink.getvalue().count(offsets) == 1
+    with pytest.raises(DatasetError, match=r"Expected an Arrow file at .* cannot be read \(ArrowInvalid\)"):
+        read_table(write(sink.getvalue().replace(offsets, wrong), "x.arrow"))
 
 
 @pytest.mark.parametrize("name", ["pyarrow", "pyarrow.parquet"])
@@ -528,7 +538,7 @@ def test_damaged_binary_files(tmp_path, place, junk, form):
     }
     if form == "arrow":
         sink = io.BytesIO()
-        feather.write_feather(pa.Table.from_pandas(frame(12)), sink)
+        feather.write_feather(pa.Table.from_pandas(frame(12)), sink, compression="uncompressed")
         good["arrow"] = sink.getvalue()
     content = bytearray(good[form])
     start = int(place * len(content))
