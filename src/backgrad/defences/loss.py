@@ -28,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ..checks import check_count, check_share
 from ..errors import InputError, NumericalError
+from ..learners.seeding import seeded
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
 from .base import Sanitiser, most_suspicious
@@ -123,13 +124,6 @@ def alternate(rows: Rows, kept: np.ndarray, *, fraction: float, max_iter: int) -
 
 
 # --- classifiers ----------------------------------------------------------------------------------
-
-
-def seeded(estimator: Any, seed: int) -> Any:
-    """Return an unfitted copy of an estimator, with a seed for each random state that it leaves open."""
-    copy: Any = clone(estimator)
-    states = {name: value for name, value in copy.get_params().items() if name.split("__")[-1] == "random_state"}
-    return copy.set_params(**{name: seed for name, value in states.items() if value is None})
 
 
 def fitted(estimator: Any, x: Any, y: np.ndarray) -> Any:

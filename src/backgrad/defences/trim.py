@@ -31,8 +31,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..checks import check_count, check_share
 from ..errors import InputError
+from ..learners.seeding import seeded
 from .base import require_all_classes
-from .loss import Rows, Trimmed, Trimming, alternate, fitted, labelled_rows, seeded
+from .loss import Rows, Trimmed, Trimming, alternate, fitted, labelled_rows
 
 
 def best_of_starts(

@@ -26,11 +26,12 @@ from ..errors import InputError, UnsupportedError
 from ..learners.base import Member
 from ..learners.estimator import build_learner
 from ..learners.fitting import check_schedule, check_size
+from ..learners.seeding import seeded
 from ..learners.surrogate import surrogate_for
 from ..schedules import Descent
 from .base import Sanitiser, dense, most_suspicious
 from .harm import labelled, weight_effects
-from .loss import fitted, log_losses, seeded
+from .loss import fitted, log_losses
 
 # --- trusted rows ---------------------------------------------------------------------------------
 

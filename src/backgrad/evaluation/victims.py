@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from ..errors import DivergenceError, NotConvergedError
+from ..learners.seeding import seeded
 from ..schedules import Converged, Descent, Schedule
 from ..status import Status
 from ..threat.knowledge import Member
@@ -74,14 +75,9 @@ def fit_victim(
     if isinstance(victim, Member):
         schedule = dataclasses.replace(victim.schedule, key=split_key(seed))
         return TrainedVictim(victim.learner, schedule).fit(x, y, n_classes=table.n_classes)
-    from sklearn.base import clone
     from sklearn.exceptions import ConvergenceWarning
 
-    fresh: Any = clone(victim)
-    if hasattr(fresh, "get_params"):
-        states = [name for name, value in fresh.get_params().items() if name.split("__")[-1] == "random_state"]
-        open_ones = {name: attack_seed(seed) % 2**31 for name in states if fresh.get_params()[name] is None}
-        fresh.set_params(**open_ones)
+    fresh = seeded(victim, attack_seed(seed) % 2**31)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return fresh.fit(x, y)

@@ -43,6 +43,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...checks import check_count
 from ...errors import InputError
+from ...learners.seeding import seeded
 from .common import certified_shares, encode, named_classes
 
 _CHUNK = 1024
@@ -127,7 +128,7 @@ class DeepPartitionAggregation(MetaEstimatorMixin, ClassifierMixin, BaseEstimato
         # Rows that agree in all three keys are equal, so the order in which they came is gone.
         order = np.lexsort((codes, digests[:, 1], digests[:, 0]))
         members = [order[self.partitions_[order] == one] for one in range(self.n_partitions)]
-        base = self._base()
+        base = seeded(LogisticRegression() if self.estimator is None else self.estimator, self.random_state)
         models = Parallel(n_jobs=self.n_jobs)(delayed(_train)(base, X[rows], y[rows]) for rows in members)
         self.estimators_ = list(models)
         return self
@@ -170,12 +171,6 @@ class DeepPartitionAggregation(MetaEstimatorMixin, ClassifierMixin, BaseEstimato
         counts = self.votes(X)
         radii = vote_radius(counts, new_class=self.classes is None)
         return certified_shares(self.classes_[counts.argmax(axis=1)], y, radii, budgets)
-
-    def _base(self) -> Any:
-        """Return the base classifier with every open random state set."""
-        base: Any = LogisticRegression() if self.estimator is None else clone(self.estimator)
-        states = {name: value for name, value in base.get_params().items() if name.split("__")[-1] == "random_state"}
-        return base.set_params(**{name: self.random_state for name, value in states.items() if value is None})
 
     def _reading(self) -> dict[str, Any]:
         tags = get_tags(self).input_tags
