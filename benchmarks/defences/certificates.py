@@ -29,8 +29,9 @@ from sklearn.linear_model import RidgeClassifier
 
 import backgrad as bg
 from backgrad.attacks.base import start_points
-from backgrad.defences.certified import CertificateDisplay, DeepPartitionAggregation, SmoothedLabelsClassifier
+from backgrad.defences.certified import DeepPartitionAggregation, SmoothedLabelsClassifier
 from backgrad.defences.certified.partition import hash_rows
+from backgrad.evaluation.displays import CertificateDisplay
 from backgrad.evaluation.plan import Plan, Rows, Table
 from backgrad.evaluation.poisoning import craft_on_split
 

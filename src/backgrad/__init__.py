@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .datasets import Dataset, encode, infer_schema, list_datasets, load, load_table, read_table, split_rows
     from .defences.bagging import bagged
     from .defences.base import Sanitiser
-    from .defences.certified.display import CertificateDisplay
     from .defences.certified.labels import SmoothedLabelsClassifier
     from .defences.certified.partition import DeepPartitionAggregation
     from .defences.distance import Slab, Sphere
@@ -36,8 +35,13 @@ if TYPE_CHECKING:
     from .defences.trim import Trim, TrimClassifier, TrimRegressor
     from .defences.trusted import RONI, Influence
     from .evaluation.defence_table import DefenceTable, defence_table
-    from .evaluation.displays import PoisonGalleryDisplay, SecurityCurveDisplay, TransferMatrixDisplay
-    from .evaluation.displays.defence_table import DefenceTableDisplay
+    from .evaluation.displays import (
+        CertificateDisplay,
+        DefenceTableDisplay,
+        PoisonGalleryDisplay,
+        SecurityCurveDisplay,
+        TransferMatrixDisplay,
+    )
     from .evaluation.plan import Plan, Rows, Table
     from .evaluation.security_curve import BreakingPoint, SecurityCurve, breaking_point, security_curve
     from .evaluation.transfer import TransferMatrix, transfer_matrix
@@ -86,7 +90,6 @@ _HOMES = {
     ],
     "defences.bagging": ["bagged"],
     "defences.base": ["Sanitiser"],
-    "defences.certified.display": ["CertificateDisplay"],
     "defences.certified.labels": ["SmoothedLabelsClassifier"],
     "defences.certified.partition": ["DeepPartitionAggregation"],
     "defences.distance": ["Slab", "Sphere"],
@@ -98,8 +101,13 @@ _HOMES = {
     "defences.trim": ["Trim", "TrimClassifier", "TrimRegressor"],
     "defences.trusted": ["Influence", "RONI"],
     "evaluation.defence_table": ["DefenceTable", "defence_table"],
-    "evaluation.displays": ["PoisonGalleryDisplay", "SecurityCurveDisplay", "TransferMatrixDisplay"],
-    "evaluation.displays.defence_table": ["DefenceTableDisplay"],
+    "evaluation.displays": [
+        "CertificateDisplay",
+        "DefenceTableDisplay",
+        "PoisonGalleryDisplay",
+        "SecurityCurveDisplay",
+        "TransferMatrixDisplay",
+    ],
     "evaluation.plan": ["Plan", "Rows", "Table"],
     "evaluation.security_curve": ["BreakingPoint", "SecurityCurve", "breaking_point", "security_curve"],
     "evaluation.transfer": ["TransferMatrix", "transfer_matrix"],

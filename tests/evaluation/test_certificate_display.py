@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from backgrad.defences.certified import CertificateDisplay, DeepPartitionAggregation
+from backgrad.defences.certified import DeepPartitionAggregation
 from backgrad.errors import InputError
+from backgrad.evaluation.displays import CertificateDisplay
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -115,6 +116,6 @@ def test_bad_input(settings, message):
 
 
 def test_matplotlib_is_imported_by_plot_only():
-    code = "import sys, backgrad.defences.certified; print('matplotlib' in sys.modules)"
+    code = "import sys, backgrad.evaluation.displays.certificate; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

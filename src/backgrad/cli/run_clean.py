@@ -13,7 +13,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from sklearn.base import clone
 
 from ..checks import check_count
 from ..datasets import Dataset, load, load_table, read_table
@@ -260,13 +259,8 @@ def _judge(sanitiser: Any, data: Dataset, *, relabel: bool) -> Judged:
     sanitiser.fit_resample(x, labels)
     if "relabel" not in sanitiser.get_params():
         return Judged(sanitiser, labels, sanitiser.removed_indices_, {}, False)
-    twin: Any = sanitiser
-    if not relabel:  # what neighbours agree on is told by one that relabels
-        twin = clone(sanitiser)
-        twin.set_params(relabel=True)
-        twin.fit_resample(x, labels)
-    agreed = dict(zip(twin.relabelled_indices_.tolist(), map(str, twin.relabelled_), strict=True))
-    listed = twin.relabelled_indices_ if relabel else sanitiser.removed_indices_
+    listed = sanitiser.relabelled_indices_ if relabel else sanitiser.removed_indices_
+    agreed = dict(zip(listed.tolist(), map(str, sanitiser.agreed_[listed]), strict=True))
     return Judged(sanitiser, labels, listed, agreed, relabel)
 
 

@@ -81,7 +81,7 @@ def run_defend(
 
 
 def _draw(found: DefenceTable) -> Any:
-    from ..evaluation.displays.defence_table import DefenceTableDisplay
+    from ..evaluation.displays import DefenceTableDisplay
 
     return DefenceTableDisplay.from_result(found).plot().figure_
 

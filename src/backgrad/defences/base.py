@@ -5,6 +5,7 @@ attack; what an attacker may know of it is an object of `backgrad.threat`, which
 """
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,6 +81,16 @@ class Sanitiser(BaseSampler):
         del x, y
         return None
 
+    def limits(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the largest suspicion that is let pass in each class of some rows, (k,), above 0; see `class_limits`.
+
+        Args:
+            x: features, (n, d).
+            y: their labels 0..k−1, (n,).
+        """
+        self.check_settings()
+        return class_limits(self.marks(self.suspicion(x, y), y)[1], y)
+
     def reasons(self) -> list[str]:
         """Say of every removed row, in the order of `removed_indices_`, why it was left out."""
         rows = zip(self.suspicion_[self.removed_indices_], self.thresholds_[self.removed_indices_], strict=True)
@@ -149,14 +160,39 @@ def class_limits(limits: np.ndarray, y: np.ndarray) -> np.ndarray:
     Raises:
         InputError: a class 0..k−1 without rows.
     """
+    found = np.array([limits[y == label][0] for label in range(count_classes(y))])
+    return np.maximum(found, 1e-6 * (found.max() or 1.0))
+
+
+def count_classes(y: np.ndarray) -> int:
+    """Return k of labels 0..k−1, two at least.
+
+    Raises:
+        InputError: a class without rows.
+    """
     counts = np.bincount(y, minlength=2)
     if not counts.all():
         raise InputError(
             f"to know what a defence lets pass takes rows of every class 0 to {counts.size - 1}, and class "
             f"{np.flatnonzero(counts == 0)[0]} has none: add some."
         )
-    found = np.array([limits[y == label][0] for label in range(counts.size)])
-    return np.maximum(found, 1e-6 * (found.max() or 1.0))
+    return counts.size
+
+
+def by_class(y: np.ndarray, measure: Callable[[np.ndarray], Any], *, least: int = 1) -> np.ndarray:
+    """Return a number for every row, (n,), measured class by class; 0 in classes of fewer rows than `least`.
+
+    Args:
+        y: labels, (n,).
+        measure: from the numbers of a class's rows, ascending, to a number for each of them.
+        least: rows that it takes to measure.
+    """
+    found = np.zeros(len(y))
+    for label in np.unique(y):
+        rows = np.flatnonzero(y == label)
+        if rows.size >= least:
+            found[rows] = measure(rows)
+    return found
 
 
 def require_all_classes(y: np.ndarray, classes: np.ndarray) -> None:

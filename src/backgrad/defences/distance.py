@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..threat.evasion import Evasion, InSlab, InSphere
 from ..threat.feasible import FeasibleSet
 from ..types import Params, Samples
-from .base import Sanitiser, class_limits, most_suspicious
+from .base import Sanitiser, count_classes
 
 
 class _FromCentre(Sanitiser):
@@ -41,26 +41,10 @@ class _FromCentre(Sanitiser):
 
     def _geometry(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the centre of every class and what leads there from the others', (k, d) each."""
-        labels = range(_count_classes(y))
+        labels = range(count_classes(y))
         centres = np.stack([self._centre(x[y == label]) for label in labels])
         others = np.stack([self._centre(x[y != label]) for label in labels])
         return centres, centres - others
-
-    def _limits(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the largest suspicion that is let pass in each class, (k,), above 0."""
-        self.check_settings()
-        return class_limits(most_suspicious(self.suspicion(x, y), y, self.fraction)[1], y)
-
-
-def _count_classes(y: np.ndarray) -> int:
-    """Return k; raise unless each of at least two classes 0..k−1 has a row."""
-    counts = np.bincount(y, minlength=2)
-    if not counts.all():
-        raise InputError(
-            f"distances to centroids need rows of every class 0 to {counts.size - 1}, and class "
-            f"{np.flatnonzero(counts == 0)[0]} has none: add some."
-        )
-    return counts.size
 
 
 class Sphere(_FromCentre):
@@ -82,7 +66,7 @@ class Sphere(_FromCentre):
 
     def evasion(self, x: np.ndarray, y: np.ndarray) -> "SphereEvasion":
         """Return the spheres that these clean rows would give."""
-        return SphereEvasion(self._geometry(x, y)[0], self._limits(x, y))
+        return SphereEvasion(self._geometry(x, y)[0], self.limits(x, y))
 
 
 class Slab(_FromCentre):
@@ -106,7 +90,7 @@ class Slab(_FromCentre):
     def evasion(self, x: np.ndarray, y: np.ndarray) -> "SlabEvasion":
         """Return the slabs that these clean rows would give."""
         centres, normals = self._geometry(x, y)
-        return SlabEvasion(centres, normals, self._limits(x, y))
+        return SlabEvasion(centres, normals, self.limits(x, y))
 
 
 class SphereEvasion(Evasion):

@@ -28,7 +28,7 @@ from ..checks import check_count
 from ..errors import InputError
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
-from .base import Sanitiser, class_limits, dense, require_all_classes
+from .base import Sanitiser, by_class, class_limits, dense, require_all_classes
 from .nearness import Crowd, crowd, rank
 
 
@@ -60,9 +60,7 @@ class KnnDistance(Sanitiser):
 
     def evasion(self, x: np.ndarray, y: np.ndarray) -> "NeighbourEvasion":
         """Return the mean distances that these clean rows would let pass."""
-        self.check_settings()
-        limits = class_limits(self.marks(self.suspicion(x, y), y)[1], y)
-        return NeighbourEvasion(x, y, limits, k=self.k)
+        return NeighbourEvasion(x, y, self.limits(x, y), k=self.k)
 
 
 class Anomaly(Sanitiser):
@@ -105,11 +103,11 @@ class Anomaly(Sanitiser):
         if self.trusted is None:
             return _within_classes(x, y, self.k, lambda distances: distances[:, -1])
         known, labels = self._read_trusted(int(y.max()) + 1, x.shape[1])
-        found = np.zeros(len(x))
-        for label in np.unique(y):
-            rows = np.flatnonzero(y == label)
-            found[rows] = neighbour_distances(known[labels == label], self.k, of=x[rows])[0][:, -1]
-        return found
+
+        def measure(rows: np.ndarray) -> np.ndarray:
+            return neighbour_distances(known[labels == y[rows[0]]], self.k, of=x[rows])[0][:, -1]
+
+        return by_class(y, measure)
 
     def marks(self, suspicion: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mark what lies farther out than the quantile of trusted rows, or the most suspicious share."""
@@ -120,10 +118,9 @@ class Anomaly(Sanitiser):
 
     def evasion(self, x: np.ndarray, y: np.ndarray) -> "NeighbourEvasion":
         """Return the distances that are let pass, by trusted rows or by these clean ones."""
-        self.check_settings()
         if self.trusted is None:
-            limits = class_limits(self.marks(self.suspicion(x, y), y)[1], y)
-            return NeighbourEvasion(x, y, limits, k=self.k, reach="last")
+            return NeighbourEvasion(x, y, self.limits(x, y), k=self.k, reach="last")
+        self.check_settings()
         known, labels = self._read_trusted(int(y.max()) + 1, x.shape[1])
         limits = class_limits(self._trusted_limits(known, labels)[labels], labels)
         return NeighbourEvasion(known, labels, limits, k=self.k, reach="last", colluding=False)
@@ -177,6 +174,7 @@ class LabelSanitisation(Sanitiser):
     Attributes:
         suspicion_: the share of the commonest other label; 0 where it is not commoner than a row's own.
         thresholds_: η for all rows: what reaches it is suspicious.
+        agreed_: the commonest other label among every row's neighbours, (n,).
         relabelled_indices_: rows with a new label, ascending; none unless `relabel`.
         relabelled_: their new labels.
         Further: those of `Sanitiser`.
@@ -188,6 +186,7 @@ class LabelSanitisation(Sanitiser):
 
     measure = "the share of neighbours with another label"
 
+    agreed_: np.ndarray
     relabelled_indices_: np.ndarray
     relabelled_: np.ndarray
 
@@ -224,21 +223,22 @@ class LabelSanitisation(Sanitiser):
         """Say of every row that was left out or relabelled, in ascending order, what its neighbours agree on."""
         rows = np.sort(np.concatenate([self.removed_indices_, self.relabelled_indices_]))
         return [
-            f"{share:.0%} of the {self._neighbours} nearest rows have the label {self.classes_[other]}"
-            for share, other in zip(self.suspicion_[rows], self._agreed[rows], strict=True)
+            f"{share:.0%} of the {self._neighbours} nearest rows have the label {other}"
+            for share, other in zip(self.suspicion_[rows], self.agreed_[rows], strict=True)
         ]
 
     def _fit_resample(self, X: Any, y: Any, **params: Any) -> tuple[Any, np.ndarray]:
         x, classes, codes = self._read(X, y, **params)
         self._neighbours = min(self.k, len(codes) - 1)
-        self.suspicion_, self._agreed = self._other(_votes(x, codes, self.k), codes)
+        self.suspicion_, agreed = self._other(_votes(x, codes, self.k), codes)
+        self.agreed_ = classes[agreed]
         marked, self.thresholds_ = self.marks(self.suspicion_, codes)
         if not self.relabel:
             self.relabelled_indices_, self.relabelled_ = np.zeros(0, int), classes[:0]
             return self._without(X, y, marked, classes)
         kept, labels = self._without(X, y, np.zeros(len(codes), bool), classes)
         changed = np.flatnonzero(marked & np.isin(y, list(self.sampling_strategy_)))
-        self.relabelled_indices_, self.relabelled_ = changed, classes[self._agreed[changed]]
+        self.relabelled_indices_, self.relabelled_ = changed, self.agreed_[changed]
         labels = labels.copy()
         labels[changed] = self.relabelled_
         require_all_classes(labels, classes)
@@ -271,12 +271,7 @@ def neighbour_distances(rows: np.ndarray, k: int, of: np.ndarray | None = None) 
 
 def _within_classes(x: np.ndarray, y: np.ndarray, k: int, summary: Any) -> np.ndarray:
     """Return a summary of every row's distances to its neighbours in its class, (n,); 0 where it has none."""
-    found = np.zeros(len(x))
-    for label in np.unique(y):
-        rows = np.flatnonzero(y == label)
-        if rows.size > 1:
-            found[rows] = summary(neighbour_distances(x[rows], k)[0])
-    return found
+    return by_class(y, lambda rows: summary(neighbour_distances(x[rows], k)[0]), least=2)
 
 
 def _upper_quantile(values: np.ndarray, fraction: float) -> float:

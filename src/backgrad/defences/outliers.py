@@ -23,7 +23,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from ..checks import check_count
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
-from .base import Sanitiser, class_limits
+from .base import Sanitiser, by_class
 from .nearness import Crowd, crowd, rank
 from .neighbours import neighbour_distances
 
@@ -70,16 +70,13 @@ class IsolationForestSanitiser(Sanitiser):
 
     def suspicion(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the anomaly score of every row, in (0, 1]; 0 for the only row of a class."""
-        found = np.zeros(len(x))
-        for label in np.unique(y):
-            rows = np.flatnonzero(y == label)
-            if rows.size > 1:
-                size: Any = min(self.max_samples, rows.size) if isinstance(self.max_samples, int) else self.max_samples
-                forest = IsolationForest(
-                    n_estimators=self.n_estimators, max_samples=size, random_state=self.random_state
-                )
-                found[rows] = -forest.fit(x[rows]).score_samples(x[rows])
-        return found
+
+        def measure(rows: np.ndarray) -> np.ndarray:
+            size: Any = min(self.max_samples, rows.size) if isinstance(self.max_samples, int) else self.max_samples
+            forest = IsolationForest(n_estimators=self.n_estimators, max_samples=size, random_state=self.random_state)
+            return -forest.fit(x[rows]).score_samples(x[rows])
+
+        return by_class(y, measure, least=2)
 
 
 class LofSanitiser(Sanitiser):
@@ -109,18 +106,16 @@ class LofSanitiser(Sanitiser):
 
     def suspicion(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the local outlier factor of every row, about 1 for an ordinary one; 0 for the only row of a class."""
-        found = np.zeros(len(x))
-        for label in np.unique(y):
-            rows = np.flatnonzero(y == label)
-            if rows.size > 1:
-                near = LocalOutlierFactor(n_neighbors=min(self.k, rows.size - 1))
-                found[rows] = -near.fit(x[rows] - x[rows].mean(axis=0)).negative_outlier_factor_
-        return found
+
+        def measure(rows: np.ndarray) -> np.ndarray:
+            near = LocalOutlierFactor(n_neighbors=min(self.k, rows.size - 1))
+            return -near.fit(x[rows] - x[rows].mean(axis=0)).negative_outlier_factor_
+
+        return by_class(y, measure, least=2)
 
     def evasion(self, x: np.ndarray, y: np.ndarray) -> "LofEvasion":
         """Return the densities around these clean rows, and the factors that are let pass."""
-        self.check_settings()
-        limits = class_limits(self.marks(self.suspicion(x, y), y)[1], y)
+        limits = self.limits(x, y)
         kth, density = np.zeros(len(x)), np.zeros(len(x))
         for label in np.unique(y):
             rows = np.flatnonzero(y == label)

@@ -23,7 +23,7 @@ from scipy.linalg import eigh
 from ..errors import InputError
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
-from .base import Sanitiser, class_limits
+from .base import Sanitiser, by_class, class_limits
 
 # Of the power iteration; an attack needs no better direction where two are nearly as good.
 _MOST_STEPS = 500
@@ -63,12 +63,13 @@ class SpectralSignatures(Sanitiser):
 
     def suspicion(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the squared projection of every row; 0 for the only row of a class."""
-        hidden, found = self._represent(x), np.zeros(len(x))
-        for label in np.unique(y):
-            rows = np.flatnonzero(y == label)
+        hidden = self._represent(x)
+
+        def measure(rows: np.ndarray) -> np.ndarray:
             centre, direction = _signature(hidden[rows])
-            found[rows] = ((hidden[rows] - centre) @ direction) ** 2
-        return found
+            return ((hidden[rows] - centre) @ direction) ** 2
+
+        return by_class(y, measure)
 
     def evasion(self, x: np.ndarray, y: np.ndarray) -> "SpectralEvasion | None":
         """Return the clean rows, which with points give directions and limits.

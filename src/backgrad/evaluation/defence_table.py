@@ -24,7 +24,7 @@ from ..threat.evasion import Evasion, Viewed
 from .metrics import error_rate
 from .plan import Plan, Rows, Table, as_samples, split_key
 from .poisoning import craft_on_split
-from .victims import fit_victim, train_and_predict
+from .victims import fit_victim, train_and_predict, with_points
 
 #: What is measured of every defence.
 MEASURES = (
@@ -109,7 +109,7 @@ class _Judge:
 
     def apply(self, defence: Sanitiser, added: tuple[np.ndarray, np.ndarray]) -> Sanitiser:
         """Return a copy of a sanitiser, fitted on clean rows and points."""
-        x, y = self.poisoned(added)
+        x, y = with_points(self.table, self.rows, added)
         fresh = self.prepare(defence)
         fresh.fit_resample(self.seen(x), y)
         return fresh
@@ -127,11 +127,6 @@ class _Judge:
         if trusted is not None and "trusted" in fresh.get_params():
             fresh.set_params(trusted=(self.seen(self.table.x[trusted]), self.table.y[trusted]))
         return fresh
-
-    def poisoned(self, added: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return features and labels of clean rows and points."""
-        x = np.concatenate([self.table.x[self.rows.train], added[0]])
-        return x, np.concatenate([self.table.y[self.rows.train], np.asarray(added[1], int)])
 
     def _keep(self, defence: Sanitiser, added: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         keep = np.zeros(len(self.rows.train) + len(added[0]), bool)
@@ -151,7 +146,7 @@ class _Judge:
         blocks = (clean._replace(weight=weight[:n]), points._replace(weight=weight[n:]))
         schedule = dataclasses.replace(self.plan.schedule, key=split_key(self.seed))
         if getattr(schedule, "batch_size", None) is not None:  # batches are drawn from all rows, present or not
-            every, y = self.poisoned(added)
+            every, y = with_points(self.table, self.rows, added)
             blocks = (as_samples(every[keep], y[keep], k),)
         return train_and_predict(self.plan.learner, blocks, schedule, x)[0]
 
@@ -311,7 +306,7 @@ def _adaptive(
             done += 1
             yield made.points, made.labels
             # What the defence makes of the rows as they are now, points included, as far as the attacker knows them.
-            x, labels = judge.poisoned((made.points, made.labels))
+            x, labels = with_points(judge.table, rows, (made.points, made.labels))
             evasion = fresh.evasion(judge.seen(x), labels)
     progress(1.0)
 

@@ -14,8 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.displays import PoisonGalleryDisplay, SecurityCurveDisplay, TransferMatrixDisplay
-from ..evaluation.displays.defence_table import DefenceTableDisplay
+from ..evaluation.displays import (
+    DefenceTableDisplay,
+    PoisonGalleryDisplay,
+    SecurityCurveDisplay,
+    TransferMatrixDisplay,
+)
 from . import files
 from .pick import most_changed_classes, most_damaged, most_shifted
 from .results import Curve, Series

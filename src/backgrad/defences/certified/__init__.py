@@ -9,8 +9,7 @@ pipeline that it stands in for.
 | `SmoothedLabelsClassifier` | change labels | ridge | per row, an analytical bound |
 """
 
-from .display import CertificateDisplay
 from .labels import SmoothedLabelsClassifier
 from .partition import DeepPartitionAggregation
 
-__all__ = ["CertificateDisplay", "DeepPartitionAggregation", "SmoothedLabelsClassifier"]
+__all__ = ["DeepPartitionAggregation", "SmoothedLabelsClassifier"]

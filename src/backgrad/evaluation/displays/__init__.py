@@ -4,8 +4,16 @@ A display holds data, checked on construction. `plot` draws them and leaves the 
 that end in `_`. matplotlib is imported by `plot` only.
 """
 
+from .certificate import CertificateDisplay
+from .defence_table import DefenceTableDisplay
 from .gallery import PoisonGalleryDisplay
 from .security_curve import SecurityCurveDisplay
 from .transfer import TransferMatrixDisplay
 
-__all__ = ["PoisonGalleryDisplay", "SecurityCurveDisplay", "TransferMatrixDisplay"]
+__all__ = [
+    "CertificateDisplay",
+    "DefenceTableDisplay",
+    "PoisonGalleryDisplay",
+    "SecurityCurveDisplay",
+    "TransferMatrixDisplay",
+]

@@ -5,9 +5,9 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from ...errors import InputError
+from .drawing import attributes, axes_or_new, check_shares, import_pyplot, intervals, real_array
 
 # Colours of Okabe and Ito, and markers that tell curves apart in black and white.
 _MARKERS = (("#D55E00", "o"), ("#0072B2", "s"), ("#009E73", "^"), ("#CC79A7", "v"), ("#E69F00", "D"), ("#000000", "x"))
@@ -71,16 +71,11 @@ class CertificateDisplay:
         Raises:
             InputError: the result lacks an attribute.
         """
-        missing = [name for name in ("budgets", "certified_accuracy") if not hasattr(result, name)]
-        if missing:
-            raise InputError(
-                f"the result must have budgets and certified_accuracy; {type(result).__name__} has no "
-                f"{', '.join(missing)}: pass the arrays to the constructor instead."
-            )
+        budgets, certified_accuracy = attributes(result, "budgets", "certified_accuracy")
         named = unit or getattr(result, "unit", None)
         return cls(
-            budgets=result.budgets,
-            certified_accuracy=result.certified_accuracy,
+            budgets=budgets,
+            certified_accuracy=certified_accuracy,
             attacks=getattr(result, "attacks", None),
             **({} if named is None else {"unit": named}),
         )
@@ -124,7 +119,7 @@ class CertificateDisplay:
             InputError: `ax` is not one matplotlib Axes.
         """
         new = ax is None
-        self.ax_ = ax = _axes(ax)
+        self.ax_ = ax = axes_or_new(import_pyplot(type(self).__name__), ax, size=(5.8, 4.6))
         self.figure_, self.points_ = ax.figure, {}
         bound = 1 - self.certified_accuracy
         line = {"color": "black", "linewidth": 1.6, "label": "certified: no attack does worse", "zorder": 3}
@@ -142,11 +137,18 @@ class CertificateDisplay:
         return self
 
     def _draw(self, name: str, budgets: np.ndarray, errors: np.ndarray, colour: str, marker: str) -> None:
-        means = errors.mean(axis=1)
+        means, ends = errors.mean(axis=1), intervals(errors)
+        spread = None if ends is None else (ends[1] - ends[0]) / 2
         # Hollow, so that markers at the same place can be told apart.
         style = {"fmt": marker, "color": colour, "markersize": 6, "markerfacecolor": "none", "capsize": 2.5}
         container = self.ax_.errorbar(
-            budgets, means, yerr=_half_widths(errors), label=f"measured: {name}", zorder=4, linewidth=1.0, **style
+            budgets,
+            means,
+            yerr=spread,
+            label=f"measured: {name}",
+            zorder=4,
+            linewidth=1.0,
+            **style,
         )
         self.points_[name] = container.lines[0]
 
@@ -164,56 +166,18 @@ class CertificateDisplay:
         ax.set_title(f"{claim}\n{_SUBJECT}", fontsize="small", loc="left")
 
 
-def _axes(ax: Any) -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            f"CertificateDisplay.plot needs matplotlib, which could not be imported ({error}): "
-            "run `pip install matplotlib`."
-        ) from error
-    from matplotlib.axes import Axes
-
-    if ax is None:
-        return plt.subplots(figsize=(5.8, 4.6), layout="constrained")[1]
-    if not isinstance(ax, Axes):
-        raise InputError(
-            f"ax must be one matplotlib Axes; got {type(ax).__name__}: choose one of an array by its index."
-        )
-    return ax
-
-
-def _half_widths(errors: np.ndarray) -> np.ndarray | None:
-    """Return half the width of Student's 95 % interval at each budget, or None for fewer than 3 splits."""
-    splits = errors.shape[1]
-    if splits < 3:
-        return None
-    return stats.t.ppf(0.975, splits - 1) * errors.std(axis=1, ddof=1) / np.sqrt(splits)
-
-
-def _numbers(name: str, values: Any) -> np.ndarray:
-    try:
-        array = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be an array of numbers; got {type(values).__name__}.") from None
-    if array.size == 0 or not np.isfinite(array).all():
-        raise InputError(f"{name} must hold finite numbers, at least one; got {array.tolist()}.")
-    return array
-
-
 def _budgets(name: str, values: Any) -> np.ndarray:
-    array = _numbers(name, values)
-    if array.ndim != 1 or array[0] < 0 or (np.diff(array) <= 0).any():
+    array = real_array(name, values, ndim=(1,))
+    if array[0] < 0 or (np.diff(array) <= 0).any():
         raise InputError(f"{name} must be numbers of 0 or more that increase; got {array.tolist()}.")
     return array
 
 
 def _shares(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    array = _numbers(name, values)
-    if array.shape[:1] != shape or array.ndim > len(shape) + 1:
+    array = real_array(name, values, ndim=(1, 2))
+    if array.shape[:1] != shape:
         raise InputError(f"{name} must have one entry a budget, {shape}; got shape {array.shape}.")
-    if ((array < 0) | (array > 1)).any():
-        raise InputError(f"{name} must be shares in [0, 1]; got {array.min():.6g} to {array.max():.6g}.")
+    check_shares(name, array)
     return array
 
 
