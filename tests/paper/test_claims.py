@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from backgrad.errors import InputError
+from backgrad.evaluation.confusion import class_errors, errors, shares
 from backgrad.paper import EXPERIMENTS, Results, Scale, claims, make_scale, make_study
-from backgrad.paper.experiment import class_errors, errors, shares
 from backgrad.studies.plan import Outcome
 from backgrad.studies.store import Store
 

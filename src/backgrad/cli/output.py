@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,20 @@ class OutputFolder:
 def on_terminal(bar: Any, console: Any) -> Any:
     """Return a progress bar to enter, or nothing where there is no terminal: older versions of rich print there."""
     return bar if console.is_terminal else contextlib.nullcontext()
+
+
+def print_health(console: Any, what: str, verdicts: Sequence[str]) -> None:
+    """Say of how many splits the attack did not work; nothing where it worked on all.
+
+    Args:
+        console: where to.
+        what: the attacks are, "at 20 points".
+        verdicts: of `AttackHealth`, one a split.
+    """
+    bad = [verdict for verdict in verdicts if verdict != "worked"]
+    if bad:
+        words = ", ".join(f"{bad.count(verdict)} {verdict}" for verdict in dict.fromkeys(bad))
+        console.print(f"Attack health {what}: {words} of {len(verdicts)} splits.")
 
 
 def figure_writer(draw: Callable[[], Any]) -> Callable[[Path], None]:

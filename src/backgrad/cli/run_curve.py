@@ -13,7 +13,7 @@ from ..evaluation.metrics import student_interval
 from ..evaluation.security_curve import CURVES, BreakingPoint, SecurityCurve, breaking_point, budget_of, security_curve
 from ..evaluation.words import make_victims
 from ..threat.knowledge import Member
-from .output import OutputFolder, figure_writer
+from .output import OutputFolder, figure_writer, print_health
 from .record import describe_session, versions
 from .session import Session, check_points, open_session, parse_fractions, watch
 
@@ -174,10 +174,7 @@ def _print(
         table.add_row(f"{fraction:.1%}", str(budget), *means, spread)
     console.print(table)
     for budget, verdicts in curve.health.items():
-        bad = [verdict for verdict in verdicts if verdict != "worked"]
-        if bad:
-            words = ", ".join(f"{bad.count(verdict)} {verdict}" for verdict in dict.fromkeys(bad))
-            console.print(f"Attack health at {budget} points: {words} of {len(verdicts)} splits.")
+        print_health(console, f"at {budget} points", verdicts)
     if broken is not None:
         console.print(_breaking_sentence(broken, classes))
     console.print(f"Written: {out / 'curve.json'}, .csv, .png and .pdf", soft_wrap=True)

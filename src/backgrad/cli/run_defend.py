@@ -12,12 +12,12 @@ from rich.table import Table
 from ..checks import check_count, check_share
 from ..errors import InputError
 from ..evaluation.defence_table import MEASURES, UNDEFENDED, DefenceTable, defence_table
-from ..evaluation.metrics import student_interval
+from ..evaluation.metrics import half_width
 from ..evaluation.security_curve import budget_of
 from ..evaluation.words.defences import make_defences
 from ..evaluation.words.victims import split_names
 from ..learners.base import Member
-from .output import OutputFolder, figure_writer
+from .output import OutputFolder, figure_writer, print_health
 from .record import describe_session, versions
 from .session import Session, check_points, open_session, parse_fractions, watch
 
@@ -135,11 +135,9 @@ def _print(console: Console, session: Session, found: DefenceTable, out: Path) -
             table.add_row(name, *cells)
         console.print(table)
         console.print(f"Undefended, label flips alone: {found.label_flips[b].mean():.1%}.")
-        bad = [verdict for verdict in found.health[int(budget)] if verdict != "worked"]
-        if bad:
-            words = ", ".join(f"{bad.count(verdict)} {verdict}" for verdict in dict.fromkeys(bad))
-            console.print(f"Attack health at {budget} points: {words} of {splits} splits.")
-    widest = [_half(row) for name in found.names for row in found.of("oblivious_error", name)]
+        print_health(console, f"at {budget} points", found.health[int(budget)])
+    rows = [row[np.isfinite(row)] for name in found.names for row in found.of("oblivious_error", name)]
+    widest = [half_width(row) or 0.0 for row in rows]
     if splits >= 3:
         console.print(
             f"95 % intervals of the third column are ± {100 * max(widest):.1f} points at most; defend.csv has all."
@@ -155,9 +153,3 @@ def _show(measure: str, name: str, values: np.ndarray) -> str:
     if known.size:
         return f"{known.mean():.1%}"
     return "not tried" if measure == "adaptive_error" and name != UNDEFENDED else "–"
-
-
-def _half(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    ends = student_interval(known) if known.size else None
-    return 0.0 if ends is None else (ends[1] - ends[0]) / 2

@@ -4,16 +4,15 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation.metrics import student_interval
+from ..evaluation.metrics import half_width
 from ..evaluation.transfer import TransferMatrix, transfer_matrix
 from ..evaluation.words import make_victims
 from ..evaluation.words.victims import make_surrogates
-from .output import OutputFolder, figure_writer
+from .output import OutputFolder, figure_writer, print_health
 from .record import describe_session, versions
 from .session import Session, open_session, watch
 
@@ -100,19 +99,10 @@ def _print(console: Console, session: Session, found: TransferMatrix, out: Path)
         means = [found.clean[j].mean(), found.label_flips[j].mean(), *found.mean()[:, j]]
         table.add_row(victim, *(f"{mean:.1%}" if classes else f"{mean:.4f}" for mean in means))
     console.print(table)
-    halves = [_half(row) for row in found.errors.reshape(-1, splits)]
+    halves = [half_width(row) or 0.0 for row in found.errors.reshape(-1, splits)]
     if splits >= 3:
         widest = f"{100 * max(halves):.1f} points" if classes else f"{max(halves):.4f}"
         console.print(f"95 % intervals of poisoned errors are ± {widest} at most; transfer.csv has every split.")
     for name, verdicts in found.health.items():
-        bad = [verdict for verdict in verdicts if verdict != "worked"]
-        if bad:
-            words = ", ".join(f"{bad.count(verdict)} {verdict}" for verdict in dict.fromkeys(bad))
-            console.print(f"Attack health against {name}: {words} of {len(verdicts)} splits.")
+        print_health(console, f"against {name}", verdicts)
     console.print(f"Written: {out / 'transfer.json'}, .csv, .png and .pdf", soft_wrap=True)
-
-
-def _half(values: np.ndarray) -> float:
-    """Return half the width of the 95 % interval over splits; 0 where there is none."""
-    ends = student_interval(values)
-    return 0.0 if ends is None else (ends[1] - ends[0]) / 2

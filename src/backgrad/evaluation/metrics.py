@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import stats
 
+from .confusion import shares
+
 
 def student_interval(values, *, confidence: float = 0.95) -> tuple[float, float] | None:
     """Return Student's t interval of a mean over splits.
@@ -19,6 +21,12 @@ def student_interval(values, *, confidence: float = 0.95) -> tuple[float, float]
         return None
     half = stats.t.ppf(0.5 + confidence / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
     return float(values.mean() - half), float(values.mean() + half)
+
+
+def half_width(values) -> float | None:
+    """Return half the length of `student_interval`, or None for fewer than 3 splits."""
+    ends = student_interval(values)
+    return None if ends is None else (ends[1] - ends[0]) / 2
 
 
 def error_rate(predictions, labels) -> float:
@@ -56,6 +64,4 @@ def confusion_counts(predictions, labels, n_classes: int) -> np.ndarray:
 
 def confusion(predictions, labels, n_classes: int) -> np.ndarray:
     """Return the share of each true class (row) that is predicted as each class (column), (k, k)."""
-    counts = confusion_counts(predictions, labels, n_classes)
-    rows = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, rows, out=np.full(counts.shape, np.nan), where=rows > 0)
+    return shares(confusion_counts(predictions, labels, n_classes))

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..evaluation.confusion import class_errors, shares
 from . import figure2, figure4, figure5, figure7
 from .claim import Claim, Interval, fine, interval
-from .experiment import Results, class_errors, shares
+from .experiment import Results
 from .settings import NAMES
 
 

@@ -90,21 +90,6 @@ class Results:
                 yield run, outcome
 
 
-def errors(counts: np.ndarray) -> np.ndarray:
-    """Return the share of wrong predictions of confusion counts, (…, k, k) → (…)."""
-    return np.asarray(1 - np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1)))
-
-
-def class_errors(counts: np.ndarray) -> np.ndarray:
-    """Return it for each true class, (…, k, k) → (…, k)."""
-    return 1 - np.diagonal(counts, axis1=-2, axis2=-1) / counts.sum(axis=-1)
-
-
-def shares(counts: np.ndarray) -> np.ndarray:
-    """Return counts as shares of the true class, (…, k, k)."""
-    return counts / counts.sum(axis=-1, keepdims=True)
-
-
 def stacked(outcomes: Sequence[Outcome], name: str) -> np.ndarray:
     """Return an array of every outcome, stacked along a first axis of splits."""
     return np.stack([outcome.arrays[name] for outcome in outcomes])

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..evaluation.confusion import errors
 from .drawing import STYLES, curve, in_shares, mean_and_half, new_figure, percent_axes
-from .experiment import Experiment, Results, Scale, errors, stacked
+from .experiment import Experiment, Results, Scale, stacked
 from .settings import BINARY, BUDGETS, FIFTEEN, NAMES, QUICK_SPLITS, SPLITS, poison, runs
 
 DATASETS = ("spambase", "ransomware")

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..evaluation.confusion import class_errors, errors, shares
 from .drawing import curve, in_shares, mean_and_half, new_figure, percent_axes
-from .experiment import Experiment, Results, Scale, class_errors, errors, shares, stacked
+from .experiment import Experiment, Results, Scale, stacked
 from .settings import QUICK_SPLITS, SPLITS, poison, runs
 
 _LEARNER, TRAIN = "softmax", 1000

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ..evaluation.confusion import errors
 from ..studies.plan import Run
 from .drawing import mean_and_half
-from .experiment import Experiment, Results, Scale, errors, stacked
+from .experiment import Experiment, Results, Scale, stacked
 from .settings import NETWORK_SPLITS, runs
 
 DIGITS = ("1", "5", "6")
