@@ -16,13 +16,14 @@ import numpy as np
 from .._version import __version__
 from ..errors import InputError
 from ..studies.plan import Study, code_version
+from ..studies.results import TaskResults
 from ..studies.runner import Progress, run_study
 from ..studies.store import Store
 from .estimators import check_estimator
 from .plan import Audit, make_audit
 from .problem import digest, from_arrays
 from .profiles import PROFILES, Profile
-from .record import Outcomes, make_record
+from .record import make_record
 from .tasks import AUDIT_TASKS, HELD
 from .verdict import check_gate
 
@@ -141,14 +142,10 @@ def conclude(made: Audit, study: Study, store: Store, *, command: str, begin: fl
     """
     from ..report import mappings_for
 
-    found = {run: store.read(run) for run in study.runs}
-    missing = sum(outcome is None for outcome in found.values())
-    if missing:
-        raise InputError(f"{missing} of {len(found)} runs have no result: run the audit again to finish it.")
-    outcomes = Outcomes({run: outcome for run, outcome in found.items() if outcome is not None})
+    results = TaskResults(study.runs, store, AUDIT_TASKS)
     record = make_record(
         made,
-        outcomes,
+        results,
         run={
             "command": command,
             "profile": made.profile.name,
@@ -162,7 +159,7 @@ def conclude(made: Audit, study: Study, store: Store, *, command: str, begin: fl
         tool={"name": "backgrad", "version": __version__, "code": code_version()},
         show_rows=show_rows,
     )
-    attacks = outcomes.of("attack", against="own", points=made.budgets[made.share])
+    attacks = results.of("attack", against="own", points=made.budgets[made.share])
     points = {name: np.stack([one.arrays[name] for one in attacks]) for name in ("points", "labels", "train_rows")}
     return AuditResult(record, points)
 

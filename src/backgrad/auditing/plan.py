@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..defences.certified.partition import usual_partitions
 from ..studies.plan import Run, Study
 from .problem import Problem
 from .profiles import USUAL_SHARE, Profile, Sizes, deal, make_budgets
@@ -12,8 +13,6 @@ from .tasks import AUDIT_TASKS
 
 # The share of each class that defences leave out: at least twice the poison of the usual share.
 _REMOVE = 0.1
-# Rows of a partition of the certified ensemble.
-_ROWS_OF_A_PARTITION = 10
 _BUDGETS_OF_A_CERTIFICATE = 200
 
 
@@ -62,6 +61,11 @@ class Audit:
             return self.at
         return min(self.budgets, key=lambda share: abs(share - USUAL_SHARE))
 
+    @property
+    def partitions(self) -> int:
+        """The number of models in the certified ensemble; 0 where there is none."""
+        return usual_partitions(self.sizes.train) if self.profile.certify else 0
+
     def _is_same(self, name: str) -> bool:
         same = {"softmax": "logistic"}
         return same.get(self.estimator, self.estimator) == same.get(name, name)
@@ -75,21 +79,20 @@ class Audit:
             "iterations": self.profile.iterations,
         }
         points = self.budgets[self.share]
-        partitions = max(self.sizes.train // _ROWS_OF_A_PARTITION, 2) if self.profile.certify else 0
         cases: list[tuple[str, dict[str, Any]]] = []
         for against in ("own", *self.against):
             # What others' points do is asked at one share; the curve is that of the estimator's own.
             shares = self.budgets if against == "own" else (self.share,)
             for share in shares:
                 made = {"against": against, "points": self.budgets[share], "victims": ["own", *self.others]}
-                cases.append(("attack", {**made, "partitions": partitions if against == "own" else 0}))
+                cases.append(("attack", {**made, "partitions": self.partitions if against == "own" else 0}))
         if self.profile.defences:
             made = {"defences": self.profile.defences, "points": points, "remove": max(_REMOVE, 2 * self.share)}
             cases.append(("defend", {**made, "adaptive": self.profile.adaptive}))
-        if partitions:
+        if self.partitions:
             most = max(self.budgets.values())
             budgets = np.unique(np.linspace(0, most, _BUDGETS_OF_A_CERTIFICATE).round().astype(int)).tolist()
-            cases.append(("certify", {"partitions": partitions, "budgets": budgets}))
+            cases.append(("certify", {"partitions": self.partitions, "budgets": budgets}))
         runs = [
             Run(AUDIT_TASKS[task].run, {**common, **made}, split, self.seed)
             for split in range(self.splits)

@@ -126,12 +126,10 @@ def make_budgets(profile: Profile, train: int, at: float | None) -> dict[float, 
         raise InputError(
             f"--at {at:g} is less than one of {train} training rows: ask for {1 / (train + 1):.2g} or more."
         )
-    budgets = {share: points for share, points in found.items() if points > 0}
-    # Shares that come to the same number of points are one.
-    return {
-        share: points for share, points in budgets.items() if share == at or points not in _taken(budgets, at, share)
-    }
-
-
-def _taken(budgets: dict[float, int], at: float | None, share: float) -> set[int]:
-    return {points for other, points in budgets.items() if other == at != share or other < share}
+    # Shares that come to the same number of points are one: the least, or that of the gate.
+    shares_by_points: dict[int, float] = {}
+    for share, points in found.items():
+        shares_by_points.setdefault(points, share)
+    if at is not None:
+        shares_by_points[found[at]] = at
+    return {share: points for points, share in shares_by_points.items() if points > 0}

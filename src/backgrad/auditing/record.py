@@ -1,17 +1,18 @@
-"""From the outcomes of an audit's runs to audit.json: a pure function of the store."""
+"""From the results of an audit's runs to audit.json: a pure function of the store."""
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..evaluation.confusion import errors, shares
 from ..evaluation.defence_table import UNDEFENDED
-from ..evaluation.metrics import student_interval
-from ..studies.plan import Outcome, Run, plain
+from ..evaluation.metrics import half_width, student_interval
+from ..studies.plan import Outcome, plain
+from ..studies.results import TaskResults
 from .context import describe_estimator, describe_input, describe_threat, own_name
 from .plan import Audit
-from .tasks import AUDIT_TASKS, ROWS
+from .tasks import ROWS
 from .verdict import SOUND, Curve, breaking_point, gate, sentences
 
 SCHEMA_VERSION = "1.0"
@@ -19,30 +20,9 @@ _MOST_SHIFTS = 20
 _MOST_IMAGES = 10
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcomes:
-    """The outcomes of an audit's runs.
-
-    Args:
-        found: by run.
-    """
-
-    found: Mapping[Run, Outcome]
-
-    def of(self, task: str, **wanted: Any) -> list[Outcome]:
-        """Return the outcomes of a task's runs whose settings have given values, by split."""
-        runs = [
-            run
-            for run in self.found
-            if run.task == AUDIT_TASKS[task].run
-            and all(plain(run.settings).get(name) == value for name, value in wanted.items())
-        ]
-        return [self.found[run] for run in sorted(runs, key=lambda run: run.split)]
-
-
 def make_record(
     audit: Audit,
-    outcomes: Outcomes,
+    results: TaskResults,
     *,
     run: dict[str, Any],
     environment: dict[str, Any],
@@ -54,15 +34,15 @@ def make_record(
 
     Args:
         audit: what was done.
-        outcomes: of its runs.
+        results: of its runs.
         run: command, profile, times.
         environment: versions.
         mappings: terms of vocabularies that the audit is evidence towards.
         tool: name, version and hash of the code.
         show_rows: whether poisoned rows may be shown as they are.
     """
-    curve, flips = (_curve(audit, outcomes, "own", "own", kind) for kind in ("poisoned", "flips"))
-    verdicts = {points: [_verdict(one) for one in _attacks(outcomes, points)] for points in audit.budgets.values()}
+    curve, flips = (_curve(audit, results, "own", "own", kind) for kind in ("poisoned", "flips"))
+    verdicts = {points: [_verdict(one) for one in _attacks(results, points)] for points in audit.budgets.values()}
     everything = [verdict for found in verdicts.values() for verdict in found]
     broken = None if audit.limit is None else breaking_point(curve, audit.limit)
     at_gate = verdicts[audit.budgets[audit.at]] if audit.at is not None else []
@@ -81,15 +61,15 @@ def make_record(
         },
         "estimator": describe_estimator(audit),
         "threat_model": describe_threat(audit),
-        "baseline": _baseline(audit, outcomes),
-        "curves": list(_curves(audit, outcomes)),
-        "class_damage": _class_damage(audit, outcomes),
+        "baseline": _baseline(audit, results),
+        "curves": list(_curves(audit, results)),
+        "class_damage": _class_damage(audit, results),
         "breaking_point": broken,
-        "transfer": _transfer(audit, outcomes),
-        "defences": _defences(audit, outcomes),
-        "certificates": _certificates(audit, outcomes),
-        "poison": _poison(audit, outcomes, show_rows=show_rows),
-        "health": _health(audit, outcomes, everything),
+        "transfer": _transfer(audit, results),
+        "defences": _defences(audit, results),
+        "certificates": _certificates(audit, results),
+        "poison": _poison(audit, results, show_rows=show_rows),
+        "health": _health(audit, results, everything),
         "gate": gate(None if audit.limit is None else curve, audit.limit, audit.at, at_gate),
         "verdict": sentences(curve, flips, broken, everything),
         "mappings": list(mappings),
@@ -100,23 +80,27 @@ def make_record(
 # --- curves and damage ----------------------------------------------------------------------------
 
 
-def _attacks(outcomes: Outcomes, points: int, against: str = "own") -> list[Outcome]:
-    return outcomes.of("attack", against=against, points=points)
+def _attacks(results: TaskResults, points: int, against: str = "own") -> list[Outcome]:
+    return results.find("attack", against=against, points=points)
 
 
 def _errors(found: Sequence[Outcome], victim: str, kind: str) -> np.ndarray:
     """Return a victim's test errors, (K,)."""
-    counts = [one.arrays[f"confusion.{victim}.{kind}"] for one in found]
-    return np.array([1 - np.trace(one) / one.sum() for one in counts])
+    return errors(_counts(found, f"{victim}.{kind}"))
 
 
-def _curve(audit: Audit, outcomes: Outcomes, against: str, victim: str, kind: str) -> Curve:
+def _counts(found: Sequence[Outcome], name: str) -> np.ndarray:
+    """Return counts of test rows by true and predicted class, (K, k, k)."""
+    return np.stack([one.arrays[f"confusion.{name}"] for one in found])
+
+
+def _curve(audit: Audit, results: TaskResults, against: str, victim: str, kind: str) -> Curve:
     """Return a victim's errors against the share of poisoned rows; the first entry has none."""
-    budgets = [points for points in sorted(set(audit.budgets.values())) if _attacks(outcomes, points, against)]
-    errors = [_errors(_attacks(outcomes, points, against), victim, kind) for points in budgets]
-    errors = [_errors(_attacks(outcomes, budgets[0], against), victim, "clean"), *errors]
+    budgets = [points for points in sorted(set(audit.budgets.values())) if _attacks(results, points, against)]
+    poisoned = [_errors(_attacks(results, points, against), victim, kind) for points in budgets]
+    clean = _errors(_attacks(results, budgets[0], against), victim, "clean")
     points = np.array([0, *budgets])
-    return Curve(points / (audit.sizes.train + points), points, np.array(errors))
+    return Curve(points / (audit.sizes.train + points), points, np.array([clean, *poisoned]))
 
 
 def _series(curve: Curve) -> dict[str, Any]:
@@ -127,11 +111,11 @@ def _series(curve: Curve) -> dict[str, Any]:
     return {"mean": curve.mean().tolist(), "interval": interval, "splits": curve.errors.tolist()}
 
 
-def _curves(audit: Audit, outcomes: Outcomes):
+def _curves(audit: Audit, results: TaskResults):
     """Yield every pair of a victim and what points were crafted against; the audited estimator comes first."""
     for against in ("own", *audit.against):
         for victim in ("own", *audit.others):
-            curves = {kind: _curve(audit, outcomes, against, victim, kind) for kind in ROWS}
+            curves = {kind: _curve(audit, results, against, victim, kind) for kind in ROWS}
             yield {
                 "victim": _name(audit, victim),
                 "knowledge": "perfect" if against == victim else "surrogate-learner",
@@ -162,37 +146,36 @@ def _share_interval(ends: Sequence[float]) -> list[float]:
     return [float(np.clip(end, 0.0, 1.0)) for end in ends]
 
 
-def _baseline(audit: Audit, outcomes: Outcomes) -> dict[str, Any]:
-    found = _attacks(outcomes, min(audit.budgets.values()))
-    counts = np.mean([_shares(one.arrays["confusion.own.clean"]) for one in found], axis=0)
+def _baseline(audit: Audit, results: TaskResults) -> dict[str, Any]:
+    found = _attacks(results, min(audit.budgets.values()))
+    correct = np.diag(_mean_shares(found, "clean"))
     labels = np.bincount(audit.problem.y, minlength=audit.problem.n_classes)
     return {
         "error": _summary(_errors(found, "own", "clean")),
         "majority_error": float(1 - labels.max() / labels.sum()),
-        "class_errors": dict(zip(audit.problem.class_names, (1 - np.diag(counts)).tolist(), strict=True)),
+        "class_errors": dict(zip(audit.problem.class_names, (1 - correct).tolist(), strict=True)),
     }
 
 
-def _shares(counts: np.ndarray) -> np.ndarray:
-    """Return the shares of every true class; 0 of a class without test rows."""
-    rows = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
+def _mean_shares(found: Sequence[Outcome], kind: str) -> np.ndarray:
+    """Return the audited estimator's mean shares of every true class, (k, k); 0 of a class without test rows."""
+    return np.nan_to_num(shares(_counts(found, f"own.{kind}"))).mean(axis=0)
 
 
-def _class_damage(audit: Audit, outcomes: Outcomes) -> dict[str, Any]:
+def _class_damage(audit: Audit, results: TaskResults) -> dict[str, Any]:
     points = max(audit.budgets.values())
-    found = _attacks(outcomes, points)
-    means = {kind: np.mean([_shares(one.arrays[f"confusion.own.{kind}"]) for one in found], axis=0) for kind in ROWS}
-    errors = {kind: 1 - np.diag(share) for kind, share in means.items()}
+    found = _attacks(results, points)
+    means = {kind: _mean_shares(found, kind) for kind in ROWS}
+    wrong = {kind: 1 - np.diag(share) for kind, share in means.items()}
     return {
         "fraction": points / (audit.sizes.train + points),
         "points": points,
         "classes": [
             {
                 "name": name,
-                "clean": float(errors["clean"][i]),
-                "label_flips": float(errors["flips"][i]),
-                "poisoned": float(errors["poisoned"][i]),
+                "clean": float(wrong["clean"][i]),
+                "label_flips": float(wrong["flips"][i]),
+                "poisoned": float(wrong["poisoned"][i]),
             }
             for i, name in enumerate(audit.problem.class_names)
         ],
@@ -201,7 +184,7 @@ def _class_damage(audit: Audit, outcomes: Outcomes) -> dict[str, Any]:
     }
 
 
-def _transfer(audit: Audit, outcomes: Outcomes) -> dict[str, Any] | None:
+def _transfer(audit: Audit, results: TaskResults) -> dict[str, Any] | None:
     victims = ("own", *audit.others)
     if len(victims) == 1:
         return None
@@ -209,20 +192,16 @@ def _transfer(audit: Audit, outcomes: Outcomes) -> dict[str, Any] | None:
     surrogates = ("own", *audit.against)
 
     def each(read: Callable[[list[Outcome], str], Any]) -> list[list[Any]]:
-        return [[read(_attacks(outcomes, points, against), victim) for victim in victims] for against in surrogates]
+        return [[read(_attacks(results, points, against), victim) for victim in victims] for against in surrogates]
 
-    def half(found: list[Outcome], victim: str) -> float | None:
-        ends = student_interval(_errors(found, victim, "poisoned"))
-        return None if ends is None else (ends[1] - ends[0]) / 2
-
-    own = _attacks(outcomes, points)
+    own = _attacks(results, points)
     return {
         "fraction": points / (audit.sizes.train + points),
         "points": points,
         "surrogates": [_name(audit, name) for name in surrogates],
         "victims": [_name(audit, name) for name in victims],
         "errors": each(lambda found, victim: float(_errors(found, victim, "poisoned").mean())),
-        "half_intervals": each(half),
+        "half_intervals": each(lambda found, victim: half_width(_errors(found, victim, "poisoned"))),
         "clean": [float(_errors(own, victim, "clean").mean()) for victim in victims],
         "label_flips": [float(_errors(own, victim, "flips").mean()) for victim in victims],
     }
@@ -233,8 +212,8 @@ def _transfer(audit: Audit, outcomes: Outcomes) -> dict[str, Any] | None:
 _MEASURES = ("clean_error", "oblivious_error", "adaptive_error", "poison_removed", "clean_removed", "seconds")
 
 
-def _defences(audit: Audit, outcomes: Outcomes) -> dict[str, Any] | None:
-    found = outcomes.of("defend")
+def _defences(audit: Audit, results: TaskResults) -> dict[str, Any] | None:
+    found = results.find("defend")
     if not found:
         return None
     points = audit.budgets[audit.share]
@@ -251,22 +230,19 @@ def _defences(audit: Audit, outcomes: Outcomes) -> dict[str, Any] | None:
     }
 
 
-def _certificates(audit: Audit, outcomes: Outcomes) -> dict[str, Any] | None:
-    found = outcomes.of("certify")
+def _certificates(audit: Audit, results: TaskResults) -> dict[str, Any] | None:
+    found = results.find("certify")
     if not found:
         return None
-    partitions = max(audit.sizes.train // 10, 2)
     measured = []
     for points in sorted(set(audit.budgets.values())):
-        counts = [one.arrays["confusion.certified"] for one in _attacks(outcomes, points)]
-        errors = [1 - np.trace(one) / one.sum() for one in counts]
-        summary = _summary(errors)
+        summary = _summary(errors(_counts(_attacks(results, points), "certified")))
         measured.append(
             {"points": points, "error": summary["mean"], "interval": summary["interval"], "attack": "joint"}
         )
     return {
         "method": "Deep Partition Aggregation",
-        "partitions": partitions,
+        "partitions": audit.partitions,
         "budgets": found[0].arrays["budgets"].tolist(),
         "certified_error": np.mean([one.arrays["certified_error"] for one in found], axis=0).tolist(),
         "measured": measured,
@@ -278,10 +254,10 @@ def _certificates(audit: Audit, outcomes: Outcomes) -> dict[str, Any] | None:
 # --- poison and health ----------------------------------------------------------------------------
 
 
-def _poison(audit: Audit, outcomes: Outcomes, *, show_rows: bool) -> dict[str, Any]:
+def _poison(audit: Audit, results: TaskResults, *, show_rows: bool) -> dict[str, Any]:
     problem = audit.problem
     points = audit.budgets[audit.share]
-    found = _attacks(outcomes, points)
+    found = _attacks(results, points)
     means = {
         name: np.mean([one.arrays[name] for one in found], axis=0) for name in ("clean_mean", "poison_mean", "shift")
     }
@@ -324,11 +300,11 @@ _HEALTH = (
 )
 
 
-def _health(audit: Audit, outcomes: Outcomes, everything: Sequence[str]) -> dict[str, Any]:
+def _health(audit: Audit, results: TaskResults, everything: Sequence[str]) -> dict[str, Any]:
     splits = [
         {"split": split, "points": points, **{name: one.values["health"].get(name) for name in _HEALTH}}
         for points in sorted(set(audit.budgets.values()))
-        for split, one in enumerate(_attacks(outcomes, points))
+        for split, one in enumerate(_attacks(results, points))
     ]
     order = ("failed", "suspect", "worked", "nothing to do")
     worst = min(everything, key=lambda verdict: order.index(verdict) if verdict in order else 0)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_share
+from ..errors import InputError
 from ..evaluation.metrics import student_interval
 
 #: Exit codes of a gate.
@@ -152,8 +153,6 @@ def check_gate(limit: float | None, at: float | None) -> None:
     Raises:
         InputError: one without the other, or a number out of its range.
     """
-    from ..errors import InputError
-
     if (limit is None) != (at is None):
         given, missing = ("--limit", "--at") if at is None else ("--at", "--limit")
         raise InputError(
@@ -216,8 +215,6 @@ def regate(record: dict[str, Any], limit: float, at: float) -> dict[str, Any]:
     Raises:
         InputError: a share that was not.
     """
-    from ..errors import InputError
-
     series = record["curves"][0]
     curve = Curve(
         np.array(series["fractions"]), np.array(series["points"]), np.array(series["poisoned"]["splits"], float)

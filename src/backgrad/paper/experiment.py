@@ -1,13 +1,13 @@
 """What an experiment is: runs, and pure functions from their outcomes to a figure and its numbers."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..studies.plan import Outcome, Run, plain
+from ..studies.plan import Outcome, Run
+from ..studies.results import TaskResults
 from ..studies.store import Store
 from .tasks import PAPER_TASKS
 
@@ -44,8 +44,8 @@ class Experiment:
     rows: Callable[["Results"], list[dict[str, Any]]]
 
 
-class Results:
-    """The outcomes of runs, by their settings.
+class Results(TaskResults):
+    """The outcomes of the paper's runs, by their settings.
 
     Args:
         runs: all that were planned.
@@ -56,38 +56,7 @@ class Results:
     """
 
     def __init__(self, runs: Sequence[Run], store: Store):
-        self._found: list[tuple[Run, Outcome]] = []
-        for run in runs:
-            outcome = store.read(run)
-            if outcome is None:
-                raise InputError(f"{store.path} must hold every run, and one of split {run.split} is missing: run it.")
-            self._found.append((run, outcome))
-
-    def of(self, task: str, **wanted: Any) -> list[Outcome]:
-        """Return the outcomes of a task's runs whose settings have these values, in the order of their splits.
-
-        Raises:
-            KeyError: there is none.
-        """
-        found = [(run.split, outcome) for run, outcome in self._matching(task, wanted)]
-        if not found:
-            raise KeyError(f"no run of {task} with {wanted}")
-        return [outcome for _, outcome in sorted(found, key=lambda pair: pair[0])]
-
-    def has(self, task: str, **wanted: Any) -> bool:
-        """Tell whether `of` would find something."""
-        return any(True for _ in self._matching(task, wanted))
-
-    def settings(self, task: str, **wanted: Any) -> Mapping[str, Any]:
-        """Return the settings of the first such run."""
-        return next(run.settings for run, _ in self._matching(task, wanted))
-
-    def _matching(self, task: str, wanted: Mapping[str, Any]) -> Iterator[tuple[Run, Outcome]]:
-        path = PAPER_TASKS[task].run
-        for run, outcome in self._found:
-            same = all(plain(run.settings.get(key)) == plain(value) for key, value in wanted.items())
-            if run.task == path and same:
-                yield run, outcome
+        super().__init__(runs, store, PAPER_TASKS)
 
 
 def stacked(outcomes: Sequence[Outcome], name: str) -> np.ndarray:

@@ -4,15 +4,69 @@ Runs of the same settings are a combination; its means are over splits, with Stu
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..evaluation.metrics import student_interval
 from .plan import Outcome, Run, Study, canonical, code_version, plain, varying
 from .store import Store
+from .tasks import Task
 from .workers import Finished
+
+
+class TaskResults:
+    """The outcomes of runs, by their task and settings.
+
+    Args:
+        runs: all that were planned.
+        store: where their outcomes are.
+        tasks: by name.
+
+    Raises:
+        InputError: an outcome is missing.
+    """
+
+    def __init__(self, runs: Sequence[Run], store: Store, tasks: Mapping[str, Task]):
+        self._found: list[tuple[Run, Outcome]] = []
+        self._tasks = tasks
+        for run in runs:
+            outcome = store.read(run)
+            if outcome is None:
+                raise InputError(f"{store.path} must hold every run, and one of split {run.split} is missing: run it.")
+            self._found.append((run, outcome))
+
+    def find(self, task: str, **wanted: Any) -> list[Outcome]:
+        """Return the outcomes of a task's runs whose settings have these values, in the order of their splits."""
+        found = [(run.split, outcome) for run, outcome in self._matching(task, wanted)]
+        return [outcome for _, outcome in sorted(found, key=lambda pair: pair[0])]
+
+    def of(self, task: str, **wanted: Any) -> list[Outcome]:
+        """Return what `find` finds.
+
+        Raises:
+            KeyError: there is none.
+        """
+        found = self.find(task, **wanted)
+        if not found:
+            raise KeyError(f"no run of {task} with {wanted}")
+        return found
+
+    def has(self, task: str, **wanted: Any) -> bool:
+        """Tell whether `find` would find something."""
+        return any(True for _ in self._matching(task, wanted))
+
+    def settings(self, task: str, **wanted: Any) -> Mapping[str, Any]:
+        """Return the settings of the first such run."""
+        return next(run.settings for run, _ in self._matching(task, wanted))
+
+    def _matching(self, task: str, wanted: Mapping[str, Any]) -> Iterator[tuple[Run, Outcome]]:
+        path = self._tasks[task].run
+        for run, outcome in self._found:
+            if run.task == path and all(plain(run.settings.get(key)) == plain(value) for key, value in wanted.items()):
+                yield run, outcome
 
 
 @dataclasses.dataclass(frozen=True)

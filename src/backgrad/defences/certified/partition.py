@@ -47,6 +47,13 @@ from ...learners.seeding import seeded
 from .common import certified_shares, encode, named_classes
 
 _CHUNK = 1024
+# Fewer rows teach a base model nothing, more leave too few votes.
+_ROWS_OF_A_PARTITION = 10
+
+
+def usual_partitions(n: int) -> int:
+    """Return how many partitions suit n rows, where nobody says."""
+    return max(n // _ROWS_OF_A_PARTITION, 2)
 
 
 def hash_rows(X: Any) -> np.ndarray:

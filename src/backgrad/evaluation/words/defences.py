@@ -8,8 +8,6 @@ from ...learners.base import Member
 
 #: Robust learners, beside the sanitisers.
 ROBUST = ("bagging", "dpa")
-# Rows of a partition: fewer teach a base model nothing, more leave too few votes.
-_ROWS_OF_A_PARTITION = 10
 
 
 def make_defences(names: list[str] | None, victim: Any, *, fraction: float, train: int, seed: int) -> dict[str, Any]:
@@ -49,7 +47,7 @@ def _robust(name: str, victim: Any, *, train: int, seed: int) -> Any:
         return bagged(base, random_state=seed)
     from sklearn.linear_model import LogisticRegression
 
-    from ...defences.certified.partition import DeepPartitionAggregation
+    from ...defences.certified.partition import DeepPartitionAggregation, usual_partitions
 
     base = LogisticRegression() if isinstance(victim, Member) else victim
-    return DeepPartitionAggregation(base, n_partitions=max(train // _ROWS_OF_A_PARTITION, 2))
+    return DeepPartitionAggregation(base, n_partitions=usual_partitions(train))
