@@ -16,7 +16,7 @@ Group = dict[str, tuple[Any, Any]]
 _DATA, _VICTIM, _ATTACK, _RUN = "Data", "Victim", "Attacker", "Evaluation"
 
 
-def _option(kind: Any, text: str, panel: str, default: Any = None, *names: str) -> tuple[Any, Any]:
+def option(kind: Any, text: str, panel: str, default: Any = None, *names: str) -> tuple[Any, Any]:
     """Return an option's annotation and default."""
     optional = kind | None if default is None else kind
     return Annotated[optional, typer.Option(*names, help=text, rich_help_panel=panel)], default
@@ -27,71 +27,71 @@ DATA: Group = {
         Annotated[str, typer.Argument(help="A data set that 'backgrad datasets' lists, or a CSV file.")],
         inspect.Parameter.empty,
     ),
-    "target": _option(str, "Column of a CSV file's labels or responses.", _DATA),
-    "task": _option(Task, "What that column holds (default: classification).", _DATA),
-    "download": _option(bool, "Fetch a data set that does not come with backgrad.", _DATA, False, "--download"),
+    "target": option(str, "Column of a CSV file's labels or responses.", _DATA),
+    "task": option(Task, "What that column holds (default: classification).", _DATA),
+    "download": option(bool, "Fetch a data set that does not come with backgrad.", _DATA, False, "--download"),
 }
 VICTIM: Group = {
-    "learner": _option(LearnerName, "What is attacked (default: logistic; ridge for responses).", _VICTIM),
-    "step_size": _option(float, "Step of the victim's descent (default: by learner, see below).", _VICTIM),
-    "steps": _option(int, "Steps of the victim's descent (default: by learner, see below).", _VICTIM),
-    "momentum": _option(float, "Momentum of the descent (default: 0; 0.9 for reversible).", _VICTIM),
-    "l2": _option(float, "L2 strength (default: 0; 0.01 for implicit).", _VICTIM),
+    "learner": option(LearnerName, "What is attacked (default: logistic; ridge for responses).", _VICTIM),
+    "step_size": option(float, "Step of the victim's descent (default: by learner, see below).", _VICTIM),
+    "steps": option(int, "Steps of the victim's descent (default: by learner, see below).", _VICTIM),
+    "momentum": option(float, "Momentum of the descent (default: 0; 0.9 for reversible).", _VICTIM),
+    "l2": option(float, "L2 strength (default: 0; 0.01 for implicit).", _VICTIM),
 }
 _FEASIBLE = (
     "Where points may live: box, box:A..B (quantiles), binary, integer, image, onehot or auto; then +COLUMNS=SET, "
     "+fixed:COLUMNS, +l2:R, +linf:R."
 )
 THREAT: Group = {
-    "goal": _option(
+    "goal": option(
         str, "error-generic, or classes and the labels they should get: 8:3 or 8:3,4:9.", _ATTACK, "error-generic"
     ),
-    "hold_others": _option(bool, "Keep all other classes right (with 8:3 goals).", _ATTACK, False, "--hold-others"),
-    "knowledge": _option(KnowledgeName, "What the attacker knows of the victim.", _ATTACK, KnowledgeName.perfect),
-    "feasible": _option(str, _FEASIBLE, _ATTACK, "box"),
-    "labels": _option(
+    "hold_others": option(bool, "Keep all other classes right (with 8:3 goals).", _ATTACK, False, "--hold-others"),
+    "knowledge": option(KnowledgeName, "What the attacker knows of the victim.", _ATTACK, KnowledgeName.perfect),
+    "feasible": option(str, _FEASIBLE, _ATTACK, "box"),
+    "labels": option(
         Labels, "Points' labels: flipped once, or chosen with the features (default for responses).", _ATTACK
     ),
-    "start": _option(Start, "Rows that points start from, with flipped labels.", _ATTACK, Start.train),
+    "start": option(Start, "Rows that points start from, with flipped labels.", _ATTACK, Start.train),
 }
 SEARCH: Group = {
-    "strategy": _option(Strategy, "All points at once, one after another, or in turns.", _ATTACK, Strategy.joint),
-    "objective": _option(
+    "strategy": option(Strategy, "All points at once, one after another, or in turns.", _ATTACK, Strategy.joint),
+    "objective": option(
         Objective, "Outer loss to maximise on validation rows (default: zero-one; squared for responses).", _ATTACK
     ),
-    "adjoint": _option(AdjointName, "How gradients go back through training.", _ATTACK, AdjointName.checkpointed),
-    "attack_step_size": _option(float, "The attacker's own training step (default: the victim's).", _ATTACK),
-    "attack_steps": _option(int, "The attacker's own training steps (default: the victim's).", _ATTACK),
-    "outer_step_size": _option(float, "Length of a point's step (default: 1; discrete joint: 0.2).", _ATTACK),
-    "outer_steps": _option(
+    "adjoint": option(AdjointName, "How gradients go back through training.", _ATTACK, AdjointName.checkpointed),
+    "attack_step_size": option(float, "The attacker's own training step (default: the victim's).", _ATTACK),
+    "attack_steps": option(int, "The attacker's own training steps (default: the victim's).", _ATTACK),
+    "outer_step_size": option(float, "Length of a point's step (default: 1; discrete joint: 0.2).", _ATTACK),
+    "outer_steps": option(
         int, "Steps of all points (default: 150; unknown-schedule: 300) or of each (default: 100).", _ATTACK
     ),
-    "rehearsal": _option(
+    "rehearsal": option(
         int, "Steps before these through a fifth of the training, at a fifth of the time (joint only).", _ATTACK
     ),
-    "dropout": _option(
+    "dropout": option(
         float,
         "Share of validation features hidden from each step (default: 0.2 for logistic on binary features, else 0; "
         "joint only).",
         _ATTACK,
     ),
-    "reuse": _option(
+    "reuse": option(
         float,
         "Weight of the attacker's training rows beside the validation rows (default: 1 for joint, else 0).",
         _ATTACK,
     ),
-    "epsilon": _option(float, "Gain below which a point stops (default: 1e-5; not for joint).", _ATTACK),
+    "epsilon": option(float, "Gain below which a point stops (default: 1e-5; not for joint).", _ATTACK),
 }
 SURROGATES: Group = {
-    "surrogates": _option(
+    "surrogates": option(
         str, "Learners in place of the victim's, a,b,… (surrogate-learner; default: all others).", _ATTACK
     ),
 }
 RUN: Group = {
-    "train": _option(int, "Training rows.", _RUN, 100),
-    "validation": _option(int, "The attacker's rows; all others test.", _RUN, 400),
-    "splits": _option(int, "Random splits to average over.", _RUN, 10),
-    "seed": _option(int, "Fixes everything random.", _RUN, 0),
+    "train": option(int, "Training rows.", _RUN, 100),
+    "validation": option(int, "The attacker's rows; all others test.", _RUN, 400),
+    "splits": option(int, "Random splits to average over.", _RUN, 10),
+    "seed": option(int, "Fixes everything random.", _RUN, 0),
 }
 
 

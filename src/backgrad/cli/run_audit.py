@@ -16,7 +16,7 @@ from ..auditing.plan import Audit, make_audit
 from ..auditing.problem import Problem
 from ..auditing.reading import is_bundled, read_bundled
 from ..auditing.tables import file_settings, read_file
-from ..auditing.tasks import AUDIT_TASKS, make_plan, open_split
+from ..auditing.tasks import AUDIT_TASKS, HELD, make_plan, open_split
 from ..auditing.verdict import check_gate, regate
 from ..errors import InputError
 from ..studies.store import Store
@@ -35,7 +35,7 @@ class Request:
     table: str
     target: str | None
     immutable: str | None
-    ranges: tuple[str, ...]
+    ranges: list[str] | None
     columns: Path | None
     download: bool
     estimator: str
@@ -60,7 +60,7 @@ class Request:
             "--seed": self.seed,
             "--out": self.out,
         }
-        ranges = [part for one in self.ranges for part in ("--range", one)]
+        ranges = [part for one in self.ranges or () for part in ("--range", one)]
         return command_line([*words, self.table, *ranges], options)
 
 
@@ -89,7 +89,13 @@ def open_audit(request: Request) -> Audit:
 
 
 def open_problem(request: Request) -> tuple[Problem, dict[str, Any]]:
-    """Return the rows, and how runs find them again."""
+    """Return the rows, and how runs find them again: those of this process need not read them twice."""
+    problem, data = _read_problem(request)
+    HELD[problem.sha256] = problem
+    return problem, {**data, "sha256": problem.sha256}
+
+
+def _read_problem(request: Request) -> tuple[Problem, dict[str, Any]]:
     if is_bundled(request.table):
         given = {"--target": request.target, "--immutable": request.immutable, "--columns": request.columns}
         given["--range"] = request.ranges or None
@@ -99,17 +105,16 @@ def open_problem(request: Request) -> tuple[Problem, dict[str, Any]]:
                 f"{unused[0]} belongs to a table of your own; the data set {request.table!r} brings its own."
             )
         problem = read_bundled(request.table, download=request.download)
-        return problem, {"kind": "bundled", "name": request.table, "sha256": problem.sha256}
+        return problem, {"kind": "bundled", "name": request.table}
     data = file_settings(
         request.table,
         target=request.target,
         immutable=request.immutable,
-        ranges=request.ranges,
+        ranges=request.ranges or (),
         columns=request.columns,
         seed=request.seed,
     )
-    problem = read_file(data)
-    return problem, {**data, "sha256": problem.sha256}
+    return read_file(data), data
 
 
 def run_audit(
