@@ -35,13 +35,9 @@ if TYPE_CHECKING:
     from .defences.trim import Trim, TrimClassifier, TrimRegressor
     from .defences.trusted import RONI, Influence
     from .evaluation.defence_table import DefenceTable, defence_table
-    from .evaluation.displays import (
-        CertificateDisplay,
-        DefenceTableDisplay,
-        PoisonGalleryDisplay,
-        SecurityCurveDisplay,
-        TransferMatrixDisplay,
-    )
+    from .evaluation.displays import PoisonGalleryDisplay, SecurityCurveDisplay, TransferMatrixDisplay
+    from .evaluation.displays.certificate import CertificateDisplay
+    from .evaluation.displays.defence_table import DefenceTableDisplay
     from .evaluation.plan import Plan, Rows, Table
     from .evaluation.security_curve import BreakingPoint, SecurityCurve, breaking_point, security_curve
     from .evaluation.transfer import TransferMatrix, transfer_matrix
@@ -101,13 +97,9 @@ _HOMES = {
     "defences.trim": ["Trim", "TrimClassifier", "TrimRegressor"],
     "defences.trusted": ["Influence", "RONI"],
     "evaluation.defence_table": ["DefenceTable", "defence_table"],
-    "evaluation.displays": [
-        "CertificateDisplay",
-        "DefenceTableDisplay",
-        "PoisonGalleryDisplay",
-        "SecurityCurveDisplay",
-        "TransferMatrixDisplay",
-    ],
+    "evaluation.displays": ["PoisonGalleryDisplay", "SecurityCurveDisplay", "TransferMatrixDisplay"],
+    "evaluation.displays.certificate": ["CertificateDisplay"],
+    "evaluation.displays.defence_table": ["DefenceTableDisplay"],
     "evaluation.plan": ["Plan", "Rows", "Table"],
     "evaluation.security_curve": ["BreakingPoint", "SecurityCurve", "breaking_point", "security_curve"],
     "evaluation.transfer": ["TransferMatrix", "transfer_matrix"],
