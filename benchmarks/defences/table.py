@@ -101,6 +101,7 @@ def main() -> None:
                         print(f"{key}: left out ({error})")
                         continue
                     arguments.json.write_text(json.dumps(done))
+                    jax.clear_caches()  # programs of other shapes are of no more use, and their memory maps run out
                 show(key, done[key])
 
 

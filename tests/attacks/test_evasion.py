@@ -1,6 +1,7 @@
 """Attacks with a defence in the loop."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from backgrad.attacks.base import make_objective
 from backgrad.attacks.objective import differentiate, evaluate
 from backgrad.defences.distance import Slab, Sphere
 from backgrad.errors import InputError
+from backgrad.threat.evasion import Evasion
 from backgrad.types import one_hot
 
 from . import problems
@@ -82,3 +84,27 @@ def test_discrete_points_are_held_back_by_the_penalty_alone():
 def test_settings_out_of_range_are_refused(settings, word):
     with pytest.raises(InputError, match=word):
         dataclasses.replace(Sphere().evasion(X, Y), **settings)
+
+
+class CountedEvasion(Evasion):
+    """Counts how often its excess is traced."""
+
+    traced: ClassVar[list[int]] = []
+
+    def excess(self, points, learner, params):
+        self.traced.append(1)
+        return super().excess(points, learner, params)
+
+
+def test_attackers_who_differ_in_margin_and_strength_share_one_compilation():
+    attack = bg.JointAttack(iterations=1)
+
+    def craft(evasion):
+        validation = problems.validation_rows("box")
+        schedule = problems.SCHEDULE
+        return attack.craft(problems.LEARNER, CLEAN, validation, schedule=schedule, threat=threat(evasion), seed=0)
+
+    craft(CountedEvasion())
+    before = len(CountedEvasion.traced)
+    craft(CountedEvasion(margin=0.2, strength=2.0))
+    assert len(CountedEvasion.traced) == before > 0

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..schedules import Schedule
 from ..status import Status
 from ..threat.compose import Columns
+from ..threat.evasion import Evasion
 from ..threat.feasible import FeasibleSet
 from ..threat.model import ThreatModel
 from ..training import check_samples, default_adjoint
@@ -193,8 +194,13 @@ def make_objective(
         labels,
         threat.labels,
         threat.knowledge.caution,
-        threat.evasion,
+        _numbers_as_arrays(threat.evasion, train.x.dtype),
     )
+
+
+def _numbers_as_arrays(evasion: Evasion | None, dtype) -> Evasion | None:
+    """Return an evasion whose numbers are arrays, so that those that differ in them share one compilation."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if isinstance(leaf, float) else leaf, evasion)
 
 
 def start_points(
