@@ -58,7 +58,7 @@ class Profile:
 PROFILES: Mapping[str, Profile] = {
     one.name: one
     for one in (
-        Profile("quick", 3, (0.05, 0.2), 1000, ("logistic",), (), 60, _QUICK_DEFENCES, adaptive=False),
+        Profile("quick", 3, (0.05, 0.2), 1000, ("logistic",), (), 150, _QUICK_DEFENCES, adaptive=False),
         Profile(
             "standard",
             5,
