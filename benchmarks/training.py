@@ -104,9 +104,7 @@ def compilation_section(options: Options) -> Section:
         for what, (traced, compiled) in times.items()
     ]
     title = "2. Compilation: seconds to trace and to compile a hypergradient"
-    facts = (
-        f"Medians of {options.repeats}, with JAX's caches cleared before each. float32, but for Reversible and Implicit.",
-    )
+    facts = (f"Medians of {options.repeats}, from cleared caches. float32, but for Reversible and Implicit.",)
     grid = Grid(("", "trace, s", "compile, s", "both ÷ training's"), tuple(rows))
     return Section("compilation", title, ("", ""), (), facts, grid, {"seconds_to_trace_and_compile": found})
 
