@@ -28,6 +28,7 @@ def main() -> None:
     print(describe(before), flush=True)
     print("Contestants take turns; medians in milliseconds, and seconds of compilation.", flush=True)
     settings = {"seconds": arguments.seconds, "only": arguments.only, "full": arguments.full}
+    settings["arguments"] = _arguments(arguments, parser)
     sections = []
     for name in arguments.only:
         sections.append(SECTIONS[name](Options(arguments.seconds, arguments.full)))
@@ -37,6 +38,16 @@ def main() -> None:
             arguments.markdown.write_text(markdown(before, sections, settings), encoding="utf-8")
     goals = [row.met for section in sections for row in section.rows if row.goal is not None]
     print(f"\n{sum(goals)} of {len(goals)} goals met, in {time.perf_counter() - begin:.0f} s. {arguments.json}")
+
+
+def _arguments(given: argparse.Namespace, parser: argparse.ArgumentParser) -> list[str]:
+    """Return what was asked for beyond the defaults, but for where results go, as one would type it."""
+    chosen = []
+    if given.only != parser.get_default("only"):
+        chosen += ["--only", *given.only]
+    if given.seconds != parser.get_default("seconds"):
+        chosen += ["--seconds", f"{given.seconds:g}"]
+    return [*chosen, "--full"] if given.full else chosen
 
 
 if __name__ == "__main__":

@@ -180,8 +180,8 @@ def describe(found: dict[str, Any]) -> str:
 
 
 def markdown(found: dict[str, Any], sections: list[Section], settings: dict[str, Any]) -> str:
-    """Return all sections as a page in Markdown, after a line about the machine."""
-    command = " ".join(["python -m benchmarks", *(["--full"] if settings["full"] else [])])
+    """Return all sections as a page in Markdown, after a line about the command and the machine."""
+    command = " ".join(["python -m benchmarks", *settings["arguments"]])
     busy = found["load"][0] > found["cores"]
     load = f"load {found['load'][0]:.1f} at the start" + (", so times are inflated, ratios less so" if busy else "")
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
