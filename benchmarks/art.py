@@ -96,7 +96,8 @@ def run_art(setting: Setting) -> Side:
         return np.eye(2)[labels]
 
     train, validation, points = setting
-    classifier = ScikitlearnSVC(SVC(kernel="linear"), clip_values=(0.0, 1.0))
+    # Said outright: ART takes scikit-learn's "not given" for yes, and asks for probabilities that are not there.
+    classifier = ScikitlearnSVC(SVC(kernel="linear", probability=False), clip_values=(0.0, 1.0))
     classifier.fit(train.x, one_hot(train.y))
     np.random.seed(0)  # noqa: NPY002 - ART draws from NumPy's global generator
     begin = time.perf_counter()
@@ -111,5 +112,5 @@ def run_art(setting: Setting) -> Side:
         max_iter=_GRADIENTS,
         verbose=False,
     )
-    moved, _ = attack.poison(points.x, y=one_hot(points.y))
+    moved, _ = attack.poison(points.x.copy(), y=one_hot(points.y))
     return Side(Rows(np.asarray(moved, np.float64), points.y), time.perf_counter() - begin)
