@@ -22,6 +22,25 @@ class Call(NamedTuple):
         return jax.block_until_ready(self.function(*self.arguments))
 
 
+def adjoints(case: Case, kind: str) -> dict[str, tuple[Case, bg.Adjoint]]:
+    """Return every adjoint that goes back through descent, by name, with the case it is measured on.
+
+    Args:
+        case: without momentum.
+        kind: `"f32"` or `"f64"`; the fixed point of `Reversible` is 64 bits wide, whatever comes in.
+    """
+    heavy = with_schedule(case, momentum=0.9)
+    found: dict[str, tuple[Case, bg.Adjoint]] = {
+        "stored": (case, bg.Checkpointed(segments=False)),
+        "segments": (case, bg.Checkpointed(segments=True)),
+        "BackGradient": (case, bg.BackGradient()),
+        "momentum, stored": (heavy, bg.Checkpointed(segments=False)),
+    }
+    if kind == "f64":
+        found["momentum, Reversible"] = (heavy, bg.Reversible())
+    return found
+
+
 def with_schedule(case: Case, **settings) -> Case:
     """Return a case with a changed schedule."""
     return case._replace(schedule=dataclasses.replace(case.schedule, **settings))

@@ -1,9 +1,10 @@
-"""PyTorch's side: autograd through the training loop, eager, in float32.
+"""PyTorch's side: autograd through the training loop, in float32; eager, functional or compiled.
 
-Every step builds the graph of its own gradient (`create_graph=True`), and one backward pass goes through all of them.
-This is how bilevel problems are written in PyTorch, and faster than `torch.func` here. Three things are tuned before
-anything is measured: the number of threads, and two layouts of the rows. `joined` multiplies all rows at once, but
-gets the cotangent of every row; `blocks` keeps points and clean rows apart, with more and smaller operations.
+In eager mode every step builds the graph of its own gradient (`create_graph=True`), and one backward pass goes through
+all of them, which is how bilevel problems are written in PyTorch. `torch.func` and `torch.compile` stand beside it.
+Each is tuned before anything is measured: the number of threads, and two layouts of the rows. `joined` multiplies all
+rows at once, but gets the cotangent of every row; `blocks` keeps points and clean rows apart, with more and smaller
+operations.
 """
 
 import itertools
@@ -58,40 +59,63 @@ class Hypergradient:
         steps: T.
         step_size: η.
         layout: `"joined"` or `"blocks"`.
-        by_hand: whether a step's gradient is written as a formula (LR alone), so that autograd differentiates once.
+        way: how a step's gradient comes about, and all steps': `"autograd"` twice; `"by hand"`, a step's gradient
+            written as a formula (LR alone), so that autograd differentiates once; `"functional"`, `torch.func.grad` of
+            a loop with `torch.func.grad` in it; `"compiled"`, autograd through steps that `torch.compile` made of one
+            `torch.func.grad` and an update.
     """
 
-    def __init__(self, name, setting: Setting, initial, *, steps: int, step_size: float, layout: str, by_hand=False):
+    def __init__(self, name, setting: Setting, initial, *, steps: int, step_size: float, layout: str, way="autograd"):
         self.loss, self.steps, self.step_size = LOSSES[name], steps, step_size
-        self.layout, self.by_hand = layout, by_hand
+        self.layout, self.way = layout, way
         self.train, self.validation, self.points = (_tensors(rows) for rows in setting)
         self.initial = tuple(torch.tensor(np.asarray(leaf), dtype=torch.float32) for leaf in initial)
 
+        self.step = {
+            "autograd": lambda parameters, x: self._moved(parameters, self._gradient(parameters, x)),
+            "by hand": lambda parameters, x: self._moved(parameters, self._formula(parameters, x)),
+            "functional": self._functional_step,
+            "compiled": None if way != "compiled" else torch.compile(self._functional_step, fullgraph=True),
+        }[way]
+
     def __call__(self) -> torch.Tensor:
+        if self.way == "functional":
+            return torch.func.grad(self._trained_loss)(self.points[0])
         x = self.points[0].clone().requires_grad_()
-        parameters = tuple(leaf.clone().requires_grad_() for leaf in self.initial)
-        blocks = self._blocks(x)
-        n = sum(len(y) for _, y in blocks)
-        gradient = self._formula if self.by_hand else self._gradient
+        return torch.autograd.grad(self._trained_loss(x), x)[0]
+
+    def _trained_loss(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the validation loss after training."""
+        parameters = self.initial
+        if self.way == "autograd":
+            parameters = tuple(leaf.clone().requires_grad_() for leaf in parameters)
         for _ in range(self.steps):
-            moves = gradient(parameters, blocks, n)
-            parameters = tuple(torch.sub(w, g, alpha=self.step_size) for w, g in zip(parameters, moves, strict=True))
-        outer = self.loss(parameters, *self.validation) / len(self.validation[1])
-        return torch.autograd.grad(outer, x)[0]
+            parameters = self.step(parameters, x)
+        return self.loss(parameters, *self.validation) / len(self.validation[1])
+
+    def _moved(self, parameters: Parameters, moves: Parameters) -> Parameters:
+        return tuple(torch.sub(w, g, alpha=self.step_size) for w, g in zip(parameters, moves, strict=True))
+
+    def _mean_loss(self, parameters: Parameters, x: torch.Tensor) -> torch.Tensor:
+        total: Any = sum(self.loss(parameters, *block) for block in self._blocks(x))
+        return total / (len(self.train[1]) + len(x))
+
+    def _functional_step(self, parameters: Parameters, x: torch.Tensor) -> Parameters:
+        return self._moved(parameters, torch.func.grad(self._mean_loss)(parameters, x))
 
     def _blocks(self, x: torch.Tensor) -> Layout:
         if self.layout == "blocks":
             return (self.train, (x, self.points[1]))
         return ((torch.cat([self.train[0], x]), torch.cat([self.train[1], self.points[1]])),)
 
-    def _gradient(self, parameters: Parameters, blocks: Layout, n: int) -> Parameters:
-        total: Any = sum(self.loss(parameters, x, y) for x, y in blocks)
-        return torch.autograd.grad(total / n, parameters, create_graph=True)
+    def _gradient(self, parameters: Parameters, x: torch.Tensor) -> Parameters:
+        return torch.autograd.grad(self._mean_loss(parameters, x), parameters, create_graph=True)
 
-    def _formula(self, parameters: Parameters, blocks: Layout, n: int) -> Parameters:
-        weight, bias = parameters
-        pulls = [-y * torch.sigmoid(-y * torch.addmv(bias, x, weight)) / n for x, y in blocks]
-        by_weight: Any = sum(x.T @ pull for (x, _), pull in zip(blocks, pulls, strict=True))
+    def _formula(self, parameters: Parameters, x: torch.Tensor) -> Parameters:
+        (weight, bias), n = parameters, len(self.train[1]) + len(x)
+        blocks = self._blocks(x)
+        pulls = [-y * torch.sigmoid(-y * torch.addmv(bias, rows, weight)) / n for rows, y in blocks]
+        by_weight: Any = sum(rows.T @ pull for (rows, _), pull in zip(blocks, pulls, strict=True))
         by_bias: Any = sum(pull.sum() for pull in pulls)
         return by_weight, by_bias
 

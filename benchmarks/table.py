@@ -43,13 +43,22 @@ class Row:
             return None
         return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
 
+    @property
+    def verdict(self) -> str:
+        """The goal, and whether it is met; empty without one."""
+        if self.goal is None:
+            return ""
+        return f"{'≤' if self.at_most else '≥'} {self.goal:g} {'met' if self.met else 'MISSED'}"
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as cells of a table."""
+        times = tuple(f"{time.median * 1e3:.2f}" for time in (self.ours, self.other))
+        return (self.label, *times, f"{self.ratio:.2f}", self.verdict, f"{self.ours.compilation:.1f}")
+
     def text(self) -> str:
         """Return the row as a line."""
-        verdict = ""
-        if self.goal is not None:
-            verdict = f"{'≤' if self.at_most else '≥'} {self.goal:g} {'met' if self.met else 'MISSED'}"
         times = f"{self.ours.median * 1e3:9.2f}{self.other.median * 1e3:10.2f}"
-        return f"{self.label:<33}{times}{self.ratio:7.2f}  {verdict:<11}{self.ours.compilation:8.1f}"
+        return f"{self.label:<33}{times}{self.ratio:7.2f}  {self.verdict:<11}{self.ours.compilation:8.1f}"
 
     def record(self) -> dict[str, Any]:
         """Return the row as plain values; times in seconds."""
@@ -66,6 +75,37 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
+class Grid:
+    """A table of other things than two times and their ratio: words and figures, ready to print.
+
+    Args:
+        heads: of the columns.
+        rows: cells.
+    """
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def text(self) -> list[str]:
+        """Return the grid as lines, the first column to the left and all others to the right."""
+        lines = (self.heads, *self.rows)
+        widths = [max(len(row[i]) for row in lines) for i in range(len(self.heads))]
+
+        def line(row: tuple[str, ...]) -> str:
+            return "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(w) for i, w in enumerate(widths) if i)])
+
+        return [line(row) for row in lines]
+
+    def markdown(self) -> list[str]:
+        """Return the grid as a table in Markdown."""
+        return [_cells(self.heads), "|---|" + "---:|" * (len(self.heads) - 1), *(_cells(row) for row in self.rows)]
+
+
+def _cells(row: tuple[str, ...]) -> str:
+    return f"| {' | '.join(row)} |"
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
     """A table: its name on the command line, what is divided by what, and the rows.
 
@@ -75,6 +115,7 @@ class Section:
         columns: heads of the two times.
         rows: comparisons.
         facts: lines printed below the table, such as what was checked.
+        grid: a table of its own columns, for sections that have no ratios.
         values: further figures for the JSON file alone.
     """
 
@@ -83,6 +124,7 @@ class Section:
     columns: tuple[str, str]
     rows: tuple[Row, ...]
     facts: tuple[str, ...] = ()
+    grid: Grid | None = None
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def text(self) -> str:
@@ -92,7 +134,22 @@ class Section:
             ours, other = self.columns
             lines.append(f"{'':<33}{ours:>9}{other:>10}{'ratio':>7}  {'goal':<11}{'compile':>8}")
             lines += [row.text() for row in self.rows]
+        if self.grid is not None:
+            lines += self.grid.text()
         return "\n".join([*lines, *(f"  {fact}" for fact in self.facts)])
+
+    def markdown(self) -> str:
+        """Return the table in Markdown, under its title."""
+        lines = [f"## {self.title}", ""]
+        if self.rows:
+            ours, other = self.columns
+            heads = ("", f"{ours}, ms", f"{other}, ms", "ratio", "goal", "compilation, s")
+            lines += Grid(heads, tuple(row.cells() for row in self.rows)).markdown()
+        if self.grid is not None:
+            lines += self.grid.markdown()
+        if self.facts:
+            lines += ["", *(f"- {fact}" for fact in self.facts)]
+        return "\n".join(lines) + "\n"
 
     def record(self) -> dict[str, Any]:
         """Return the section as plain values."""
@@ -120,6 +177,17 @@ def describe(found: dict[str, Any]) -> str:
     load = found["load"][0]
     crowded = " (BUSY: times are inflated, ratios less so)" if load > found["cores"] else ""
     return f"{found['cpu']}, {found['cores']} cores, load {load:.1f}{crowded}\nPython {found['python']}, {versions}"
+
+
+def markdown(found: dict[str, Any], sections: list[Section], settings: dict[str, Any]) -> str:
+    """Return all sections as a page in Markdown, after a line about the command and the machine."""
+    command = " ".join(["python -m benchmarks", *settings["arguments"]])
+    busy = found["load"][0] > found["cores"]
+    load = f"load {found['load'][0]:.1f} at the start" + (", so times are inflated, ratios less so" if busy else "")
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    where = f"{found['cpu']}, {found['cores']} cores, {load}"
+    head = f"Measured by `{command}` on {where}; Python {found['python']}, {versions}."
+    return "\n".join([head, "", *(section.markdown() for section in sections)])
 
 
 def write(path: pathlib.Path, sections: list[Section], before: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from backgrad.adjoints.implicit import Implicit
 from backgrad.adjoints.reversible import Reversible
 from backgrad.schedules import Converged, Descent
 from backgrad.training import train
-from tests.problems import LEARNERS, check_all, gradient, learner, mostly_slow, outer, rows
+from tests.problems import LEARNERS, N, check_all, gradient, learner, mostly_slow, outer, rows
 
 # One table of tolerances. Fourth-order differences with h = 3e-4 in float64 err by h⁴ times a fifth derivative,
 # which is large with respect to the step size: 1e-8 relative, and less elsewhere.
@@ -54,6 +54,19 @@ def test_segments_equal_the_stored_trajectory(steps):
         for adjoint in (Checkpointed(), Checkpointed(segments=True))
     )
     check_agreement(one, other, error=1e-12)
+
+
+def test_products_are_kept_only_where_the_limit_has_room_for_them():
+    model, schedule = learner("logistic"), Descent(400, 0.1)
+    whole = 400 * 8 * (model.n_features + 1)
+    memory, found = {}, {}
+    for limit in (whole, 2**30):
+        f, values = outer(model, schedule, Checkpointed(memory_limit=limit), ("features",))
+        compiled = jax.jit(jax.grad(f)).lower(values).compile()
+        memory[limit], found[limit] = compiled.memory_analysis().temp_size_in_bytes, compiled(values)
+    check_agreement(found[whole], found[2**30], error=1e-12)
+    products = 400 * 8 * N  # the scores
+    assert 0.9 * products < memory[2**30] - memory[whole] < 1.5 * products
 
 
 CLIPPED = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(optax.cosine_decay_schedule(0.3, 25)))

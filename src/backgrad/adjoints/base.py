@@ -2,12 +2,12 @@
 
 An adjoint says how a cotangent ∂L/∂w_T goes back through training to whatever training was given. All of them
 run the same forward pass (`Reversible` runs it in fixed point); they differ in what they keep and assume.
-With F the cost of one gradient, m parameters, T steps and S bytes a state:
+With F the cost of one gradient, m parameters, T steps, S bytes a state and R bytes of matrix products a step:
 
 | adjoint | exact | for | assumes | time | memory |
 |---|---|---|---|---|---|
-| `Checkpointed`, stored | yes | any `Descent` | nothing | T forward, about 2 T back | T·S |
-| `Checkpointed`, segments | yes | any `Descent` | nothing | T more forward | about 2√T·S |
+| `Checkpointed`, stored | yes | any `Descent` | nothing | T forward, about 1.5 T back | T·(S + R) |
+| `Checkpointed`, segments | yes | any `Descent` | nothing | T more forward | √T·(2S + R) |
 | `BackGradient` | no | (S)GD, fixed step | η and T small: see its drift | T forward, about 2.5 T back | S |
 | `Reversible` | yes (fixed point) | momentum SGD | float64 on | T more gradients | S + T·log₂(1/γ) bits each |
 | `Implicit` | at a solution | both schedules | ∇𝓛 ≈ 0, ∇²𝓛 regular | a linear solve | dense m², else a few m |

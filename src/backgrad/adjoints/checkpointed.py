@@ -4,34 +4,33 @@ With Φ_t the t-th step, s_{t+1} = Φ_t(s_t, θ), and λ_T the incoming cotangen
 
     θ̄ ← θ̄ + (∂Φ_t/∂θ)ᵀ λ_{t+1},    λ_t = (∂Φ_t/∂s)ᵀ λ_{t+1},    t = T−1 … 0.
 
-The states s_t are stored, or, where that passes a memory limit, recomputed from the starts of about √T segments.
-Storing them beats differentiating through `lax.scan`, which also keeps every intermediate of every step.
+The states s_t are stored, or, where that passes a memory limit, recomputed from the starts of about √T segments. Going
+back through a step runs it again, all but its matrix products: those are stored beside the states, R bytes a step,
+where they fit too. A step of a linear learner is two products, and going back through it is three without, two with
+them. All else that `lax.scan` would keep is cheaper computed again than written and read.
 """
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, Int, PyTree
 
 from ..errors import UnsupportedError
 from ..schedules import Descent, DescentState, Schedule
 from ..types import Params
-from .base import Adjoint, Problem, refuse_converged, steps_of, tree_add, zeros_for
-
-
-def state_bytes(state: PyTree) -> int:
-    """Return the size of a state in bytes."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(eqx.filter(state, eqx.is_array)))
+from .base import Adjoint, Problem, refuse_converged, steps_of
 
 
 class Checkpointed(Adjoint):
     """Exact gradients from a stored or recomputed trajectory; the default for `Descent`.
 
     Args:
-        memory_limit: bytes the trajectory may take. Within it, all T states are stored; above it, the starts of
-            about √T segments are, and each segment is run again on the way back.
+        memory_limit: bytes the trajectory may take. Within it, all T states are stored, and their steps' matrix
+            products where there is room for those as well; above it, the starts of about √T segments are, and each
+            segment is run again on the way back.
         segments: whether to recompute segments; decided by `memory_limit` where omitted.
 
     Raises:
@@ -64,97 +63,56 @@ class Checkpointed(Adjoint):
         """Run T steps."""
         self.check(problem.schedule)
         descent = problem.descent()
-        state = descent.init(params)
-        return _descend((state, problem), self.segment_length(descent, state)).params
+        state, steps = descent.init(params), steps_of(descent)
+        length = self.segment_length(descent, state)
+        step = self._step(problem, state, descent.steps if length == 1 else length)
+        if length == 1:
+            return _run(step, state, steps).params
+
+        def segment(state, steps):
+            return _run(step, state, steps)
+
+        # The last segment is shorter where √T does not divide T.
+        whole = steps.size - steps.size % length
+        again = jax.checkpoint(segment, prevent_cse=False)
+        state = _run(again, state, steps[:whole].reshape(-1, length))
+        return (jax.checkpoint(segment)(state, steps[whole:]) if whole < steps.size else state).params
+
+    def _step(self, problem: Problem, state: DescentState, together: int) -> Callable[..., DescentState]:
+        """Return a step that keeps its state, and its products where `together` steps have room for them."""
+
+        def step(state, t):  # jax.checkpoint hashes what it is given, which the arrays of a bound method do not allow
+            return problem.step(state, t)
+
+        def stepping(policy):
+            # Forward and back are different loops, so that nothing could be shared between them by mistake.
+            return jax.checkpoint(step, policy=policy, prevent_cse=False)
+
+        keeping = stepping(jax.checkpoint_policies.dots_saveable)
+        extra = _kept_bytes(problem, state)
+        return keeping if together * (state_bytes(state) + extra) <= self.memory_limit else stepping(None)
 
 
-def _forward(state: DescentState, problem: Problem, length: int):
-    """Run all steps; return the last state and every `length`-th one before it."""
-    descent = problem.descent()
-    if length == 1:
-        return jax.lax.scan(lambda s, t: (problem.step(s, t), s), state, steps_of(descent))
-    starts = jnp.arange(0, descent.steps, length, dtype=jnp.int32)
-
-    def segment(state, start):
-        return _within(problem, state, start, length, keep=False)[0], state
-
-    return jax.lax.scan(segment, state, starts)
+def state_bytes(state: PyTree) -> int:
+    """Return the size of a state in bytes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(eqx.filter(state, eqx.is_array)))
 
 
-def _within(problem: Problem, state: DescentState, start, length: int, *, keep: bool):
-    """Run the steps of one segment; the last one may end early, since √T need not divide T."""
-    total = problem.descent().steps
-
-    def step(state, t):
-        new = jax.lax.cond(t < total, lambda s: problem.step(s, t), lambda s: s, state)
-        return new, (state if keep else None)
-
-    return jax.lax.scan(step, state, start + jnp.arange(length, dtype=jnp.int32))
+def _run(step: Callable[..., DescentState], state: DescentState, steps: Int[Array, "T ..."]) -> DescentState:
+    return jax.lax.scan(lambda s, t: (step(s, t), None), state, steps)[0]
 
 
-def pull_back(problem: Problem, state: DescentState, t, cotangent: PyTree, wanted: PyTree):
-    """Take a cotangent back through step t.
+def _kept_bytes(problem: Problem, state: DescentState) -> int:
+    """Return the bytes that a step's products take, where the step is differentiated by all its floats."""
+    moving, fixed = eqx.partition((state, problem), eqx.is_inexact_array)
 
-    Args:
-        problem: the training run.
-        state: s_t.
-        t: the step.
-        cotangent: λ_{t+1}, shaped like the inexact arrays of a state.
-        wanted: the part of `problem` to differentiate with respect to.
+    def residuals(moving):
+        def step(moving):
+            state, problem = eqx.combine(moving, fixed)
+            return eqx.filter(problem.step(state, jnp.int32(0)), eqx.is_inexact_array)
 
-    Returns:
-        λ_t, and the step's contribution to the cotangent of `wanted`.
-    """
-    moving, fixed = eqx.partition(state, eqx.is_inexact_array)
+        return jax.vjp(jax.checkpoint(step, policy=jax.checkpoint_policies.dots_saveable), moving)[1]
 
-    def step(moving, wanted):
-        new = eqx.combine(wanted, problem).step(eqx.combine(moving, fixed), t)
-        return eqx.filter(new, eqx.is_inexact_array)
-
-    return jax.vjp(step, moving, wanted)[1](cotangent)
-
-
-@eqx.filter_custom_vjp
-def _descend(inputs: tuple[DescentState, Problem], length: int) -> DescentState:
-    """Run T steps."""
-    state, problem = inputs
-    return jax.lax.scan(lambda s, t: (problem.step(s, t), None), state, steps_of(problem.descent()))[0]
-
-
-@_descend.def_fwd
-def _descend_forward(perturbed, inputs, length):
-    del perturbed
-    state, problem = inputs
-    return _forward(state, problem, length)
-
-
-@_descend.def_bwd
-def _descend_backward(kept, cotangent, perturbed, inputs, length):
-    state, problem = inputs
-    wanted = eqx.filter(problem, perturbed[1])
-    steps = steps_of(problem.descent())
-
-    def back(carry, entry):
-        cotangent, total = carry
-        t, state = entry
-        cotangent, part = pull_back(problem, state, t, cotangent, wanted)
-        return (cotangent, tree_add(total, part)), None
-
-    def back_segment(carry, entry):
-        start, state = entry
-        ts = start + jnp.arange(length, dtype=jnp.int32)
-        _, states = _within(problem, state, start, length, keep=True)
-
-        def guarded(carry, entry):
-            inside = entry[0] < problem.descent().steps
-            return jax.lax.cond(inside, lambda c: back(c, entry)[0], lambda c: c, carry), None
-
-        return jax.lax.scan(guarded, carry, (ts, states), reverse=True)[0], None
-
-    carry = (zeros_for(cotangent, state), jax.tree.map(jnp.zeros_like, wanted))
-    if length == 1:
-        (cotangent, total), _ = jax.lax.scan(back, carry, (steps, kept), reverse=True)
-    else:
-        starts = jnp.arange(0, steps.size, length, dtype=jnp.int32)
-        (cotangent, total), _ = jax.lax.scan(back_segment, carry, (starts, kept), reverse=True)
-    return cotangent, total
+    jaxpr = jax.make_jaxpr(residuals)(moving).jaxpr
+    given = {id(var) for var in (*jaxpr.invars, *jaxpr.constvars)}
+    return sum(var.aval.size * var.aval.dtype.itemsize for var in jaxpr.outvars if id(var) not in given)
