@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from ..errors import DivergenceError, InputError, NotConvergedError
+from ..errors import InputError, NumericalError, ReversalError
 from .attack import attack
 from .audit import audit, check, gate, report
 from .clean import NOTES as _CLEAN_NOTES
@@ -104,7 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
     try:
         code = app(arguments, standalone_mode=False)
-    except (InputError, DivergenceError, NotConvergedError) as error:
+    except ReversalError as error:  # of ours to mend
+        code = _other(error)
+    except (InputError, NumericalError) as error:
         _say(str(error))
         code = BAD_INPUT
     except KeyboardInterrupt:

@@ -14,10 +14,11 @@ from ..auditing.audit import command_line, conclude, find_profile
 from ..auditing.estimators import make_audited, make_estimator
 from ..auditing.plan import Audit, make_audit
 from ..auditing.problem import Problem
-from ..auditing.reading import is_bundled, read_bundled
+from ..auditing.reading import read_bundled
 from ..auditing.tables import file_settings, read_file
 from ..auditing.tasks import AUDIT_TASKS, HELD, make_plan, open_split
 from ..auditing.verdict import check_gate, regate
+from ..datasets.registry import is_known
 from ..errors import InputError
 from ..studies.store import Store
 from ..studies.tasks import in_float64
@@ -96,7 +97,7 @@ def open_problem(request: Request) -> tuple[Problem, dict[str, Any]]:
 
 
 def _read_problem(request: Request) -> tuple[Problem, dict[str, Any]]:
-    if is_bundled(request.table):
+    if is_known(request.table):
         given = {"--target": request.target, "--immutable": request.immutable, "--columns": request.columns}
         given["--range"] = request.ranges or None
         unused = [name for name, value in given.items() if value is not None]
