@@ -5,7 +5,6 @@ Exit codes: 0 done · 2 bad usage or bad input, in one sentence · 4 internal fa
 """
 
 import sys
-import tempfile
 import traceback
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from .compiled import keep_compiled
 from .curve import curve
 from .datasets import datasets
 from .defend import defend
+from .output import write_log
 from .reproduce import reproduce
 from .study import study
 from .transfer import transfer
@@ -129,7 +129,5 @@ def _other(error: Exception) -> int:
         message = getattr(error, "format_message", lambda: str(error))()
         _say(f"{message.rstrip('.')}. Try 'backgrad --help' or 'backgrad attack --help'.")
         return BAD_INPUT
-    with tempfile.NamedTemporaryFile("w", prefix="backgrad-", suffix=".log", delete=False) as log:
-        log.write("".join(traceback.format_exception(error)))
-    _say(f"internal failure ({name}). The details are in {log.name}; please report them.")
+    _say(f"internal failure ({name}). {write_log(''.join(traceback.format_exception(error)))}")
     return INTERNAL

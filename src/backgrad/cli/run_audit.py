@@ -20,6 +20,7 @@ from ..auditing.tasks import AUDIT_TASKS, HELD, make_plan, open_split
 from ..auditing.verdict import check_gate, regate
 from ..datasets.registry import is_known
 from ..errors import InputError
+from ..report.files import check_writable
 from ..studies.store import Store
 from ..studies.tasks import in_float64
 from .output import OutputFolder
@@ -47,8 +48,8 @@ class Request:
     seed: int
     out: Path | None
 
-    def command(self, *words: str) -> str:
-        """Return the command that asks for this."""
+    def command(self, **more: Any) -> str:
+        """Return the command that asks for this, and for more: values by the names of options, `_` for `-`."""
         options: dict[str, Any] = {
             "--target": self.target,
             "--estimator": self.estimator,
@@ -60,19 +61,17 @@ class Request:
             "--splits": self.splits,
             "--seed": self.seed,
             "--out": self.out,
+            "--download": self.download,
+            **{f"--{name.replace('_', '-')}": value for name, value in more.items()},
         }
         ranges = [part for one in self.ranges or () for part in ("--range", one)]
-        return command_line([*words, self.table, *ranges], options)
+        return command_line(["backgrad", "audit", self.table, *ranges], options)
 
 
 def open_audit(request: Request) -> Audit:
     """Read the input and plan the audit, or raise `InputError` before any work is done."""
     check_gate(request.limit, request.at)
     profile = find_profile(request.profile)
-    if request.splits is not None and request.splits < 1:
-        raise InputError(f"--splits must be 1 or more; got {request.splits}.")
-    if request.seed < 0:
-        raise InputError(f"--seed must be 0 or more; got {request.seed}.")
     estimator = make_estimator(request.estimator)
     problem, data = open_problem(request)
     made = make_audit(
@@ -129,14 +128,17 @@ def run_audit(
 ) -> int:
     """Audit, print the verdict, and write the files; return the exit code."""
     assert request.out is not None
+    if junit is not None:
+        check_writable(junit)
     begin = time.time()
     made = open_audit(request)
-    study, command = made.study(), request.command("backgrad", "audit")
+    study, command = made.study(), request.command()
+    again = request.command(junit=junit, workers=workers, scheduler=scheduler, show_rows=show_rows, json=as_json)
     with OutputFolder(request.out) as output:
         store = Store(request.out / "runs")
-        summary = do_runs(study, store, workers=workers, scheduler=scheduler, tasks=AUDIT_TASKS, command=command)
+        summary = do_runs(study, store, workers=workers, scheduler=scheduler, tasks=AUDIT_TASKS, command=again)
         if summary.failures:
-            return report_failures(summary.failures, command)
+            return report_failures(summary.failures, again)
         result = conclude(made, study, store, command=command, begin=begin, show_rows=show_rows)
         output.prepare_in(result.save)
         output.commit()

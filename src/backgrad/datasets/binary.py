@@ -181,8 +181,8 @@ def _arrays(file: Path, max_unpacked: int) -> dict[str, np.ndarray]:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > max_unpacked:
         raise DatasetError(
-            f"{shown(file)} should unpack to {max_unpacked:,} bytes or fewer, and unpacks to {size:,}; allow more "
-            "with max_unpacked if you trust it."
+            f"{shown(file)} should unpack to {max_unpacked:,} bytes or fewer, and unpacks to {size:,}; save fewer "
+            "rows, or in Python allow more with max_unpacked."
         )
     with np.load(file, allow_pickle=False) as archive:
         missing = [name for name in ("x", "y") if name not in archive.files]
