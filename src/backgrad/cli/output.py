@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..studies.claims import host, is_gone
 
 
 class OutputFolder:
@@ -34,7 +35,8 @@ class OutputFolder:
                 if not parent.exists():
                     parent.mkdir()
                     self._created.append(parent)
-            self._staging = Path(tempfile.mkdtemp(prefix=".backgrad-", dir=path))
+            self._sweep()
+            self._staging = Path(tempfile.mkdtemp(prefix=f".backgrad-{host()}-{os.getpid()}-", dir=path))
         except OSError as error:
             self._remove_created()
             reason = error.strerror or str(error)
@@ -48,6 +50,13 @@ class OutputFolder:
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._staging, ignore_errors=True)
         self._remove_created()
+
+    def _sweep(self) -> None:
+        """Remove the hidden folders of runs on this machine that were killed."""
+        for folder in self.path.glob(f".backgrad-{host()}-*-*"):
+            pid = folder.name.split("-")[2]
+            if pid.isdecimal() and is_gone(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_created(self) -> None:
         for folder in reversed(self._created):

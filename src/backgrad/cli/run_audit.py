@@ -1,8 +1,10 @@
 """Auditing: input, runs, the table and the verdict, the files; and what is asked of an audit that is done."""
 
+import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +136,8 @@ def run_audit(
     made = open_audit(request)
     study, command = made.study(), request.command()
     again = request.command(junit=junit, workers=workers, scheduler=scheduler, show_rows=show_rows, json=as_json)
-    with OutputFolder(request.out) as output:
-        store = Store(request.out / "runs")
+    store = Store(request.out / "runs")
+    with OutputFolder(request.out) as output, _removed_if_empty(store.path):
         summary = do_runs(study, store, workers=workers, scheduler=scheduler, tasks=AUDIT_TASKS, command=again)
         if summary.failures:
             return report_failures(summary.failures, again)
@@ -149,6 +151,16 @@ def run_audit(
     else:
         print_record(Console(), result.record, request.out)
     return result.exit_code
+
+
+@contextlib.contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """Leave no folder behind that nothing came into."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # it holds files, or was never there
+            folder.rmdir()
 
 
 def run_gate(folder: Path, *, limit: float, at: float, junit: Path | None) -> int:
