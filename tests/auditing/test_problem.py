@@ -38,7 +38,7 @@ def problem():
 
 def test_kinds_and_ranges_follow_from_the_values():
     found = problem().columns
-    assert [column.kind for column in found] == ["numeric", "binary", "integer", "constant", "numeric"]
+    assert [column.kind for column in found] == ["numeric", "binary", "integer", "constant", "integer"]
     assert (found[1].low, found[1].high) == (2.0, 5.0)
     assert found[0].missing == 1
     assert problem().class_names == ("no", "yes")
@@ -50,6 +50,7 @@ def test_points_are_of_the_columns_kinds():
     assert set(np.unique(points[:, 1])) == {2.0, 5.0}
     assert set(np.unique(points[:, 2])) <= set(range(7))
     assert np.all(points[:, 3] == 4.0)
+    assert np.all(points[:, 4] == np.round(points[:, 4]))
     assert np.asarray(feasible.contains(jnp.asarray(points))).all()
     off = points.copy()
     off[:, 2] += 0.5

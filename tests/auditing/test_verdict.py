@@ -5,6 +5,7 @@ import pytest
 
 from backgrad.auditing.verdict import Curve, breaking_point, check_gate, gate, regate, sentences
 from backgrad.errors import InputError
+from backgrad.evaluation.metrics import student_interval
 
 N = 100
 POINTS = np.array([0, 5, 25, 100])
@@ -80,6 +81,19 @@ def test_two_splits_prove_nothing():
     two = Curve(RISING.fractions, RISING.points, RISING.errors[:, :2])
     assert gate(two, 0.3, 0.2, ["worked"] * 2)["exit_code"] == 3
     assert breaking_point(two, 0.3)["interval"] is None
+
+
+def test_errors_have_intervals_within_0_and_1_and_the_gate_decides_as_before():
+    wide = Curve(RISING.fractions, POINTS, np.array([[0.0, 0.02, 0.05], [0.0, 0.1, 0.4], [0.6, 1.0, 1.0], [0.9, 1, 1]]))
+    low, high = wide.ends()
+    assert low[:2].tolist() == [0, 0]
+    assert high[2:].tolist() == [1, 1]
+    for limit in (0.0, 0.3, 0.5, 0.86, 0.999):
+        for at, row in zip(wide.fractions[1:], wide.errors[1:], strict=True):
+            found, ends = gate(wide, limit, at, ["worked"]), student_interval(row)
+            assert found["exit_code"] == (1 if ends[0] > limit else 0 if ends[1] <= limit else 3)
+            assert 0 <= found["error"]["interval"][0] <= found["error"]["interval"][1] <= 1
+    assert "interval 0.0% to" in sentences(wide, wide, None, ["worked"])[0]
 
 
 def test_no_gate_is_no_verdict():

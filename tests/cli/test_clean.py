@@ -397,8 +397,9 @@ def test_both_files_appear_or_none(where, error, expected, capsys, folder, monke
 
 def test_a_table_that_changes_meanwhile_is_no_table(capsys, folder, monkeypatch):
     def grown(path, **options):
+        found = read_table(path, **options)
         write(folder / "mails.csv", lines(n=50))
-        return read_table(path, **options)
+        return found
 
     monkeypatch.setattr("backgrad.cli.run_clean.read_table", grown)
     code, _, err = run(capsys, "clean", "mails.csv", "--target", "kind", *SPHERE)

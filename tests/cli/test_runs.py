@@ -54,6 +54,8 @@ def test_the_record_says_all_that_was_asked_for_and_found(finished):
         "step_size": 0.5,
         "momentum": 0.0,
         "batch_size": None,
+        "clip": None,
+        "noise": 0.0,
     }
     assert record["attack_schedule"] == record["schedule"]
     assert record["attack_settings"]["iterations"] == 3

@@ -377,9 +377,9 @@ BAD = {
     "parquet as csv": (b"PAR1\0\0PAR1", "a.csv", "it is a Parquet file; give its name the ending .parquet"),
     "npy": (b"\x93NUMPY\x01", "a.csv", "it is a NumPy array"),
     "gzip unnamed": (PACKED, "a.csv", "it is packed by gzip; give its name the ending .gz"),
-    "not gzip": (GOOD.encode(), "a.csv.gz", r"cannot be read \(BadGzipFile\)"),
-    "half of gzip": (PACKED[: len(PACKED) // 2], "a.csv.gz", r"cannot be read \(EOFError\)"),
-    "damaged gzip": (PACKED[:12] + b"\xff" * 20 + PACKED[32:], "a.csv.gz", r"cannot be read \((error|BadGzipFile)\)"),
+    "not gzip": (GOOD.encode(), "a.csv.gz", "cannot be unpacked, or ends too early"),
+    "half of gzip": (PACKED[: len(PACKED) // 2], "a.csv.gz", "cannot be unpacked, or ends too early"),
+    "damaged gzip": (PACKED[:12] + b"\xff" * 20 + PACKED[32:], "a.csv.gz", "cannot be unpacked, or ends too early"),
     "parquet junk": (
         b"PAR1 junk PAR1",
         "a.parquet",
@@ -435,7 +435,7 @@ def test_bad_files_end_in_one_sentence(write, case):
 def test_paths_that_are_no_file(tmp_path):
     with pytest.raises(DatasetError, match=r"Expected a Parquet file at .*no.parquet', and there is none; check"):
         read_table(tmp_path / "no.parquet")
-    with pytest.raises(DatasetError, match="IsADirectoryError"):
+    with pytest.raises(DatasetError, match="it is a folder; name a file in it"):
         read_table(tmp_path)
     with pytest.raises(DatasetError, match="there is none"):
         read_table("a\0b.csv")

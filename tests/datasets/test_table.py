@@ -142,9 +142,9 @@ def test_files_that_cannot_be_read(write, tmp_path):
         load_table(tmp_path / "nowhere.csv", target="t")
     with pytest.raises(DatasetError, match=r"in UTF-8 at .* cannot be read \(UnicodeDecodeError\); save it as one"):
         load_table(write("a,t\n1,é\n", encoding="latin-1"), target="t")
-    with pytest.raises(DatasetError, match=r"cannot be read \(IsADirectoryError|PermissionError\)"):
+    with pytest.raises(DatasetError, match="it is a folder"):
         load_table(tmp_path, target="t")
-    with pytest.raises(DatasetError, match=r"cannot be read \(BadGzipFile\)"):
+    with pytest.raises(DatasetError, match="cannot be unpacked"):
         load_table(write("a,t\n", "mine.csv.gz"), target="t")
 
 

@@ -9,7 +9,7 @@ from sklearn.naive_bayes import GaussianNB
 import backgrad as bg
 from backgrad.defences.base import Sanitiser
 from backgrad.defences.distance import Slab, Sphere
-from backgrad.errors import InputError
+from backgrad.errors import InputError, NumericalError
 from backgrad.evaluation.defence_table import MEASURES, defence_table
 from backgrad.evaluation.displays.defence_table import DefenceTableDisplay
 from backgrad.evaluation.poisoning import craft_on_split, evaluate_split
@@ -145,6 +145,20 @@ def test_a_lost_class_is_told_and_spoils_nothing_else():
     assert np.isnan(table.of("oblivious_error", "loses")).all()
     assert np.isfinite(table.of("oblivious_error", "sphere")).all()
     assert sum("every row of class 1" in warning for warning in table.warnings) == SPLITS
+
+
+class Fails(Nothing):
+    """Cannot work on these rows."""
+
+    def suspicion(self, x, y):
+        raise NumericalError("a loss is no finite number: scale the features.")
+
+
+def test_a_defence_that_cannot_work_is_left_out_with_a_sentence():
+    found = measure({"fails": Fails(), "nothing": Nothing()}, adaptive=False, first_split=7)
+    assert np.isnan(found.of("oblivious_error", "fails")).all()
+    assert not np.isnan(found.of("oblivious_error", "nothing")).any()
+    assert "fails at 4 points, split 8: a loss is no finite number: scale the features." in found.warnings
 
 
 def test_trusted_rows_reach_the_defences_that_need_them():

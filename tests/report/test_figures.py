@@ -66,7 +66,18 @@ def test_beyond_the_last_certified_budget_nothing_is_certified():
     record["certificates"]["budgets"], record["certificates"]["certified_error"] = [0, 10], [0.1, 0.3]
     line = drawn(record)["certificates"].axes[0].get_lines()[0]
     np.testing.assert_allclose(line.get_xdata(), [0, 10, 26])
-    np.testing.assert_allclose(line.get_ydata(), [10, 30, 100])
+    np.testing.assert_allclose(line.get_ydata(), [0.1, 0.3, 1.0])
+
+
+def test_measured_errors_have_the_intervals_of_their_splits():
+    record = make("normal")
+    for one in record["certificates"]["measured"]:
+        one["splits"] = [one["error"] - 0.01, one["error"], one["error"] + 0.01]
+    bars = drawn(record)["certificates"].axes[0].containers
+    assert [len(one.lines[0].get_xdata()) for one in bars] == [2, 1]
+    assert all(one.has_yerr for one in bars)
+    record["certificates"]["measured"][0]["splits"] = None  # then means are all there is
+    assert [one.has_yerr for one in drawn(record)["certificates"].axes[0].containers] == [False, True]
 
 
 def test_files_are_png_and_pdf_and_the_same_every_time(tmp_path):
@@ -117,7 +128,7 @@ def test_inline_svg_keeps_no_style_metadata_or_foreign_id():
     ids = {element.get("id") for element in root.iter()} - {None}
     assert ids
     assert not ids & {element.get("id") for element in ElementTree.fromstring(other).iter()}
-    assert "poisoned rows p" in "".join(root.itertext())
+    assert "inserted rows" in "".join(root.itertext())
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 2, 3)])

@@ -9,9 +9,9 @@ import pytest
 from backgrad.cli import choices
 from backgrad.errors import DatasetError, InputError
 from backgrad.evaluation.words import Options
+from backgrad.plain_yaml import LARGEST, read_yaml
 from backgrad.studies.config import AXES, MOST_RUNS, StudyFile, make_study, parse_study, read_study
 from backgrad.studies.plan import plain
-from backgrad.studies.reading import LARGEST, read_yaml
 from backgrad.studies.runner import check_study
 from backgrad.studies.tasks import _load_data, attack_data
 

@@ -69,9 +69,19 @@ def make_estimator(spec: str) -> Any:
         factory = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise InputError(f"--estimator {spec} cannot be imported ({error}): is the module on PYTHONPATH?") from None
+    except Exception as error:  # whatever the user's module may raise
+        raise InputError(f"--estimator {spec} cannot be imported ({_said(error)}): correct the module.") from error
     if not callable(factory):
         raise InputError(f"--estimator {spec} must name a callable, and {module} has none of that name.")
-    return check_estimator(factory(), where=f"--estimator {spec}")
+    try:
+        made = factory()
+    except Exception as error:  # or the factory
+        raise InputError(f"--estimator {spec} must be callable without arguments ({_said(error)}).") from error
+    return check_estimator(made, where=f"--estimator {spec}")
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
 
 
 def check_estimator(estimator: Any, *, where: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..defences.certified.partition import usual_partitions
+from ..errors import InputError
 from ..studies.plan import Run, Study
 from .problem import Problem
 from .profiles import USUAL_SHARE, Profile, Sizes, deal, make_budgets
@@ -14,6 +15,7 @@ from .tasks import AUDIT_TASKS
 # The share of each class that defences leave out: at least twice the poison of the usual share.
 _REMOVE = 0.1
 _BUDGETS_OF_A_CERTIFICATE = 200
+_MOST_SPLITS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +127,12 @@ def make_audit(
         at: the share of poisoned rows at which it must hold.
 
     Raises:
-        InputError: a share that is out of range.
+        InputError: a share, a number of splits or a seed that is out of range.
     """
+    if splits is not None and not 1 <= splits <= _MOST_SPLITS:
+        raise InputError(f"splits must lie in 1 to {_MOST_SPLITS}; got {splits}.")
+    if not 0 <= seed < 2**32:  # what scikit-learn takes
+        raise InputError(f"seed must be a whole number from 0 to {2**32 - 1}; got {seed}.")
     sizes = deal(profile, len(problem.y))
     return Audit(
         problem,

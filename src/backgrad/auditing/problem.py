@@ -11,8 +11,8 @@ from ..errors import InputError
 from ..threat.compose import Columns, Rescaled
 from ..threat.feasible import Binary, Box, FeasibleSet, Image, Integer, OneHot
 
-#: Columns of more whole numbers than this are as good as continuous.
-_MOST_INTEGERS = 1000
+# Beyond this, float64 does not hold every whole number.
+_LARGEST_WHOLE = 2.0**53
 #: Fewer rows than this cannot be dealt out to training, validation and test.
 LEAST_ROWS = 40
 _LEAST_OF_A_CLASS = 4
@@ -193,7 +193,7 @@ def _read_column(name: str, values: np.ndarray) -> Column:
         kind = "constant"
     elif np.isin(known, [low, high]).all():
         kind = "binary"
-    elif (known == np.round(known)).all() and high - low <= _MOST_INTEGERS:
+    elif (known == np.round(known)).all() and max(-low, high) <= _LARGEST_WHOLE:
         kind = "integer"
     return Column(name, kind, missing=missing, low=low, high=high)
 
@@ -224,8 +224,6 @@ def feasible_set(columns: tuple[Column, ...], *, groups: tuple[tuple[int, ...], 
 def _kind_of(column: Column) -> str:
     """Return the kind of set a column's values live in."""
     if column.low is None or column.high is None or column.low == column.high:
-        return "box"
-    if column.kind == "integer" and column.high - column.low > _MOST_INTEGERS:
         return "box"
     return column.kind if column.kind in ("integer", "binary") else "box"
 

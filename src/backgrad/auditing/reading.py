@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..datasets import list_datasets, load
+from ..datasets import load
 from .problem import Problem, from_dataset
 
 
@@ -29,8 +29,3 @@ def read_bundled(name: str, *, download: bool = False) -> Problem:
     if found.feature_names[0].startswith("pixel"):
         found = load(name, download=download)
     return from_dataset(found)
-
-
-def is_bundled(name: str) -> bool:
-    """Tell whether a name is that of a data set that `backgrad datasets` lists."""
-    return name in {info.name for info in list_datasets()}

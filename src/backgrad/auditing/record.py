@@ -7,7 +7,7 @@ import numpy as np
 
 from ..evaluation.confusion import errors, shares
 from ..evaluation.defence_table import UNDEFENDED
-from ..evaluation.metrics import half_width, student_interval
+from ..evaluation.metrics import error_interval, half_width
 from ..studies.plan import Outcome, plain
 from ..studies.results import TaskResults
 from .context import describe_estimator, describe_input, describe_threat, own_name
@@ -18,6 +18,8 @@ from .verdict import SOUND, Curve, breaking_point, gate, sentences
 SCHEMA_VERSION = "1.0"
 _MOST_SHIFTS = 20
 _MOST_IMAGES = 10
+# What the attack of an audit is called: its rows are optimised against the audited estimator, all at once.
+_ATTACK = "optimised rows"
 
 
 def make_record(
@@ -107,7 +109,7 @@ def _series(curve: Curve) -> dict[str, Any]:
     ends = curve.ends()
     interval: list[Any] = [None] * len(curve.points)
     if ends is not None:
-        interval = [_share_interval(pair) for pair in zip(*ends, strict=True)]
+        interval = np.stack(ends, axis=1).tolist()
     return {"mean": curve.mean().tolist(), "interval": interval, "splits": curve.errors.tolist()}
 
 
@@ -133,54 +135,63 @@ def _name(audit: Audit, name: str) -> str:
 
 
 def _summary(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
-    ends = student_interval(values)
+    ends = error_interval(values)
     return {
         "mean": float(np.mean(values)),
-        "interval": None if ends is None else _share_interval(ends),
+        "interval": None if ends is None else list(ends),
         "splits": [float(value) for value in values],
     }
 
 
-def _share_interval(ends: Sequence[float]) -> list[float]:
-    """Return the ends of an interval of a share, which lies in [0, 1]; Student's does not know that."""
-    return [float(np.clip(end, 0.0, 1.0)) for end in ends]
-
-
 def _baseline(audit: Audit, results: TaskResults) -> dict[str, Any]:
     found = _attacks(results, min(audit.budgets.values()))
-    correct = np.diag(_mean_shares(found, "clean"))
+    wrong = _class_errors(_mean_shares(found, "clean"))
     labels = np.bincount(audit.problem.y, minlength=audit.problem.n_classes)
     return {
         "error": _summary(_errors(found, "own", "clean")),
         "majority_error": float(1 - labels.max() / labels.sum()),
-        "class_errors": dict(zip(audit.problem.class_names, (1 - correct).tolist(), strict=True)),
+        "class_errors": dict(zip(audit.problem.class_names, wrong, strict=True)),
     }
 
 
 def _mean_shares(found: Sequence[Outcome], kind: str) -> np.ndarray:
-    """Return the audited estimator's mean shares of every true class, (k, k); 0 of a class without test rows."""
-    return np.nan_to_num(shares(_counts(found, f"own.{kind}"))).mean(axis=0)
+    """Return the audited estimator's shares of every true class, (k, k).
+
+    They are means over the splits that have test rows of the class, and NaN where no split has any.
+    """
+    every = shares(_counts(found, f"own.{kind}"))
+    known = (~np.isnan(every)).sum(axis=0)
+    return np.divide(np.nansum(every, axis=0), known, out=np.full(every.shape[1:], np.nan), where=known > 0)
+
+
+def _class_errors(mean: np.ndarray) -> list[float | None]:
+    """Return the error of each class, None where it is not known."""
+    return [None if np.isnan(share) else float(1 - share) for share in np.diag(mean)]
+
+
+def _rows_or_none(mean: np.ndarray) -> list[list[float | None]]:
+    return [[None if np.isnan(share) else float(share) for share in row] for row in mean]
 
 
 def _class_damage(audit: Audit, results: TaskResults) -> dict[str, Any]:
     points = max(audit.budgets.values())
     found = _attacks(results, points)
     means = {kind: _mean_shares(found, kind) for kind in ROWS}
-    wrong = {kind: 1 - np.diag(share) for kind, share in means.items()}
+    wrong = {kind: _class_errors(mean) for kind, mean in means.items()}
     return {
         "fraction": points / (audit.sizes.train + points),
         "points": points,
         "classes": [
             {
                 "name": name,
-                "clean": float(wrong["clean"][i]),
-                "label_flips": float(wrong["flips"][i]),
-                "poisoned": float(wrong["poisoned"][i]),
+                "clean": wrong["clean"][i],
+                "label_flips": wrong["flips"][i],
+                "poisoned": wrong["poisoned"][i],
             }
             for i, name in enumerate(audit.problem.class_names)
         ],
-        "confusion_clean": means["clean"].tolist(),
-        "confusion_poisoned": means["poisoned"].tolist(),
+        "confusion_clean": _rows_or_none(means["clean"]),
+        "confusion_poisoned": _rows_or_none(means["poisoned"]),
     }
 
 
@@ -234,12 +245,12 @@ def _certificates(audit: Audit, results: TaskResults) -> dict[str, Any] | None:
     found = results.find("certify")
     if not found:
         return None
-    measured = []
-    for points in sorted(set(audit.budgets.values())):
-        summary = _summary(errors(_counts(_attacks(results, points), "certified")))
-        measured.append(
-            {"points": points, "error": summary["mean"], "interval": summary["interval"], "attack": "joint"}
-        )
+    models = {"defended": "certified", "audited": "own.poisoned"}
+    measured = [
+        _measured(points, errors(_counts(_attacks(results, points), counts)), model)
+        for model, counts in models.items()
+        for points in sorted(set(audit.budgets.values()))
+    ]
     return {
         "method": "Deep Partition Aggregation",
         "partitions": audit.partitions,
@@ -248,6 +259,19 @@ def _certificates(audit: Audit, results: TaskResults) -> dict[str, Any] | None:
         "measured": measured,
         "note": "It holds for the defended model, an ensemble trained on disjoint parts of the rows, and not for the "
         "pipeline that was audited.",
+    }
+
+
+def _measured(points: int, values: np.ndarray, model: str) -> dict[str, Any]:
+    """Return an error that the attack on the audited estimator reached."""
+    found = _summary(values)
+    return {
+        "points": points,
+        "error": found["mean"],
+        "interval": found["interval"],
+        "splits": found["splits"],
+        "attack": _ATTACK,
+        "model": model,
     }
 
 

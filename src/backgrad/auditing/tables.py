@@ -1,12 +1,25 @@
 """A table of the user's own as a problem: read, understood, and turned into numbers."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..datasets import EncodedTable, Overrides, Schema, encode, infer_schema, parse_range, read_overrides, read_table
+import numpy as np
+
+from ..datasets import (
+    EncodedTable,
+    Overrides,
+    RawTable,
+    Schema,
+    encode,
+    infer_schema,
+    parse_range,
+    read_overrides,
+    read_table,
+)
 from ..errors import InputError
 from ..threat.compose import Immutable
 from ..threat.feasible import FeasibleSet
@@ -64,12 +77,13 @@ def read_file(data: Mapping[str, Any]) -> Problem:
         InputError: the file cannot be read, or its content cannot be audited.
     """
     raw = read_table(data["path"], max_rows=MOST_ROWS, seed=data["seed"])
+    kinds, ranges = ({}, {}) if raw.image_shape is None else _pixels(raw)
     schema = infer_schema(
         raw,
         target=data["target"],
         immutable=data["immutable"],
-        ranges={name: (low, high) for name, (low, high) in data["ranges"].items()},
-        kinds=data["kinds"],
+        ranges={**ranges, **{name: (low, high) for name, (low, high) in data["ranges"].items()}},
+        kinds={**kinds, **data["kinds"]},
     )
     table = encode(raw, schema)
     file = Path(data["path"])
@@ -85,9 +99,20 @@ def read_file(data: Mapping[str, Any]) -> Problem:
         source=file.name,
         form=raw.format,
         sha256=digest(table.x, table.y),
+        image_shape=raw.image_shape if table.x.shape[1] == len(kinds) else None,
         notes=tuple(note for note in table.notes if note != raw.sampling),
         sampling=raw.sampling,
     )
+
+
+def _pixels(raw: RawTable) -> tuple[dict[str, str], dict[str, tuple[float, float]]]:
+    """Return kinds and ranges of an image's pixels: none is set aside, and all run from black to white."""
+    assert raw.image_shape is not None
+    names = raw.names[: math.prod(raw.image_shape)]
+    arrays = [raw.column(j) for j in range(len(names))]
+    white = 1.0 if max(array.max() for array in arrays) <= 1 else 255.0
+    whole = white > 1 and all((array == np.round(array)).all() for array in arrays)
+    return dict.fromkeys(names, "integer" if whole else "numeric"), dict.fromkeys(names, (0.0, white))
 
 
 def _columns(schema: Schema) -> tuple[Column, ...]:

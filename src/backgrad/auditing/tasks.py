@@ -125,6 +125,7 @@ def defend(
             victim=None if isinstance(audited.victim, Member) else audited.victim,
             view=_unit_view(problem, rows.train),
             adaptive=settings["adaptive"],
+            first_split=split,
             progress=progress,
         )
         measures = {

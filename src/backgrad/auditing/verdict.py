@@ -8,7 +8,7 @@ import numpy as np
 
 from ..checks import check_share
 from ..errors import InputError
-from ..evaluation.metrics import student_interval
+from ..evaluation.metrics import error_interval
 
 #: Exit codes of a gate.
 PASSED, BROKEN, INCONCLUSIVE = 0, 1, 3
@@ -35,8 +35,8 @@ class Curve:
         return self.errors.mean(axis=1)
 
     def ends(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the ends of the means' 95 % intervals, (B,) each; None for fewer than 3 splits."""
-        found = [student_interval(row) for row in self.errors]
+        """Return the ends of the means' 95 % intervals, within [0, 1], (B,) each; None for fewer than 3 splits."""
+        found = [error_interval(row) for row in self.errors]
         if any(one is None for one in found):
             return None
         both = np.array(found, float)
@@ -130,7 +130,7 @@ def gate(curve: Curve | None, limit: float | None, at: float | None, health: Seq
         return {"limit": limit, "at": at, "error": None, "verdict": "not asked", "rules": [], "exit_code": PASSED}
     number = int(np.argmin(np.abs(curve.fractions - at)))
     values = curve.errors[number]
-    mean, ends = float(values.mean()), student_interval(values)
+    mean, ends = float(values.mean()), error_interval(values)
     sick = [one for one in health if one not in SOUND]
     rules = [
         "broken: the lower end of the error's 95 % interval is above the limit",

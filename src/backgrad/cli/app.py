@@ -5,14 +5,13 @@ Exit codes: 0 done · 2 bad usage or bad input, in one sentence · 4 internal fa
 """
 
 import sys
-import tempfile
 import traceback
 from typing import Annotated
 
 import typer
 
 from .._version import __version__
-from ..errors import DivergenceError, InputError, NotConvergedError
+from ..errors import InputError, NumericalError, ReversalError
 from .attack import attack
 from .audit import audit, check, gate, report
 from .clean import NOTES as _CLEAN_NOTES
@@ -21,6 +20,7 @@ from .compiled import keep_compiled
 from .curve import curve
 from .datasets import datasets
 from .defend import defend
+from .output import write_log
 from .reproduce import reproduce
 from .study import study
 from .transfer import transfer
@@ -104,7 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
     try:
         code = app(arguments, standalone_mode=False)
-    except (InputError, DivergenceError, NotConvergedError) as error:
+    except ReversalError as error:  # of ours to mend
+        code = _other(error)
+    except (InputError, NumericalError) as error:
         _say(str(error))
         code = BAD_INPUT
     except KeyboardInterrupt:
@@ -127,7 +129,5 @@ def _other(error: Exception) -> int:
         message = getattr(error, "format_message", lambda: str(error))()
         _say(f"{message.rstrip('.')}. Try 'backgrad --help' or 'backgrad attack --help'.")
         return BAD_INPUT
-    with tempfile.NamedTemporaryFile("w", prefix="backgrad-", suffix=".log", delete=False) as log:
-        log.write("".join(traceback.format_exception(error)))
-    _say(f"internal failure ({name}). The details are in {log.name}; please report them.")
+    _say(f"internal failure ({name}). {write_log(''.join(traceback.format_exception(error)))}")
     return INTERNAL

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..studies.claims import host, is_gone
 
 
 class OutputFolder:
@@ -34,7 +35,8 @@ class OutputFolder:
                 if not parent.exists():
                     parent.mkdir()
                     self._created.append(parent)
-            self._staging = Path(tempfile.mkdtemp(prefix=".backgrad-", dir=path))
+            self._sweep()
+            self._staging = Path(tempfile.mkdtemp(prefix=f".backgrad-{host()}-{os.getpid()}-", dir=path))
         except OSError as error:
             self._remove_created()
             reason = error.strerror or str(error)
@@ -49,6 +51,13 @@ class OutputFolder:
         shutil.rmtree(self._staging, ignore_errors=True)
         self._remove_created()
 
+    def _sweep(self) -> None:
+        """Remove the hidden folders of runs on this machine that were killed."""
+        for folder in self.path.glob(f".backgrad-{host()}-*-*"):
+            pid = folder.name.split("-")[2]
+            if pid.isdecimal() and is_gone(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
     def _remove_created(self) -> None:
         for folder in reversed(self._created):
             try:
@@ -61,14 +70,20 @@ class OutputFolder:
         try:
             write(self._staging / name)
         except OSError as error:  # the disk is full, say
-            raise InputError(
-                f"--out must have room for results, but {name} cannot be written to {self.path} "
-                f"({error.strerror or error}): free some, or choose another folder."
-            ) from None
+            raise self._no_room(name, error) from None
+
+    def _no_room(self, name: str, error: OSError) -> InputError:
+        return InputError(
+            f"--out must have room for results, but {name or 'they'} cannot be written to {self.path} "
+            f"({error.strerror or error}): free some, or choose another folder."
+        )
 
     def prepare_in(self, write: Callable[[Path], Any]) -> None:
         """Let `write` produce files of its own naming out of sight, in the folder that it is given."""
-        self.prepare("", write)
+        try:
+            self.prepare("", write)
+        except InputError as error:  # which may speak of the hidden folder
+            raise InputError(str(error).replace(str(self._staging), str(self.path))) from None
 
     def prepare_json(self, name: str, content: Any) -> None:
         """Prepare a JSON file; numbers that are not finite are an error, since JSON has none."""
@@ -77,10 +92,26 @@ class OutputFolder:
 
     def commit(self) -> None:
         """Move all prepared files into place."""
-        for file in sorted(self._staging.iterdir()):
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-            os.replace(file, self.path / file.name)
+        files = sorted(self._staging.iterdir())
+        try:
+            for file in files:
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            for file in files:
+                os.replace(file, self.path / file.name)
+        except OSError as error:
+            raise self._no_room("", error) from None
+
+
+def write_log(text: str) -> str:
+    """Write the log of an internal failure, and say where it is."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="backgrad-", suffix=".log", delete=False) as log:
+            log.write(text)
+    except OSError as error:  # the disk may be what failed
+        last = text.strip().splitlines()[-1]
+        return f"No log could be written ({error.strerror or error}); its last line would be: {last}"
+    return f"The details are in {log.name}; please report them."
 
 
 def on_terminal(bar: Any, console: Any) -> Any:

@@ -34,6 +34,8 @@ def describe_schedule(schedule: Schedule) -> dict[str, Any]:
             "step_size": schedule.step_size,
             "momentum": schedule.momentum,
             "batch_size": schedule.batch_size,
+            "clip": None if schedule.clip is None else float(schedule.clip),
+            "noise": float(schedule.noise),
         }
     return {
         "kind": "converged",

@@ -1,8 +1,10 @@
 """Auditing: input, runs, the table and the verdict, the files; and what is asked of an audit that is done."""
 
+import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ from ..auditing.audit import command_line, conclude, find_profile
 from ..auditing.estimators import make_audited, make_estimator
 from ..auditing.plan import Audit, make_audit
 from ..auditing.problem import Problem
-from ..auditing.reading import is_bundled, read_bundled
+from ..auditing.reading import read_bundled
 from ..auditing.tables import file_settings, read_file
 from ..auditing.tasks import AUDIT_TASKS, HELD, make_plan, open_split
 from ..auditing.verdict import check_gate, regate
+from ..datasets.registry import is_known
 from ..errors import InputError
+from ..report.files import check_writable
 from ..studies.store import Store
 from ..studies.tasks import in_float64
 from .output import OutputFolder
@@ -46,8 +50,8 @@ class Request:
     seed: int
     out: Path | None
 
-    def command(self, *words: str) -> str:
-        """Return the command that asks for this."""
+    def command(self, **more: Any) -> str:
+        """Return the command that asks for this, and for more: values by the names of options, `_` for `-`."""
         options: dict[str, Any] = {
             "--target": self.target,
             "--estimator": self.estimator,
@@ -59,19 +63,17 @@ class Request:
             "--splits": self.splits,
             "--seed": self.seed,
             "--out": self.out,
+            "--download": self.download,
+            **{f"--{name.replace('_', '-')}": value for name, value in more.items()},
         }
         ranges = [part for one in self.ranges or () for part in ("--range", one)]
-        return command_line([*words, self.table, *ranges], options)
+        return command_line(["backgrad", "audit", self.table, *ranges], options)
 
 
 def open_audit(request: Request) -> Audit:
     """Read the input and plan the audit, or raise `InputError` before any work is done."""
     check_gate(request.limit, request.at)
     profile = find_profile(request.profile)
-    if request.splits is not None and request.splits < 1:
-        raise InputError(f"--splits must be 1 or more; got {request.splits}.")
-    if request.seed < 0:
-        raise InputError(f"--seed must be 0 or more; got {request.seed}.")
     estimator = make_estimator(request.estimator)
     problem, data = open_problem(request)
     made = make_audit(
@@ -96,7 +98,7 @@ def open_problem(request: Request) -> tuple[Problem, dict[str, Any]]:
 
 
 def _read_problem(request: Request) -> tuple[Problem, dict[str, Any]]:
-    if is_bundled(request.table):
+    if is_known(request.table):
         given = {"--target": request.target, "--immutable": request.immutable, "--columns": request.columns}
         given["--range"] = request.ranges or None
         unused = [name for name, value in given.items() if value is not None]
@@ -128,14 +130,17 @@ def run_audit(
 ) -> int:
     """Audit, print the verdict, and write the files; return the exit code."""
     assert request.out is not None
+    if junit is not None:
+        check_writable(junit)
     begin = time.time()
     made = open_audit(request)
-    study, command = made.study(), request.command("backgrad", "audit")
-    with OutputFolder(request.out) as output:
-        store = Store(request.out / "runs")
-        summary = do_runs(study, store, workers=workers, scheduler=scheduler, tasks=AUDIT_TASKS, command=command)
+    study, command = made.study(), request.command()
+    again = request.command(junit=junit, workers=workers, scheduler=scheduler, show_rows=show_rows, json=as_json)
+    store = Store(request.out / "runs")
+    with OutputFolder(request.out) as output, _removed_if_empty(store.path):
+        summary = do_runs(study, store, workers=workers, scheduler=scheduler, tasks=AUDIT_TASKS, command=again)
         if summary.failures:
-            return report_failures(summary.failures, command)
+            return report_failures(summary.failures, again)
         result = conclude(made, study, store, command=command, begin=begin, show_rows=show_rows)
         output.prepare_in(result.save)
         output.commit()
@@ -146,6 +151,16 @@ def run_audit(
     else:
         print_record(Console(), result.record, request.out)
     return result.exit_code
+
+
+@contextlib.contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """Leave no folder behind that nothing came into."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # it holds files, or was never there
+            folder.rmdir()
 
 
 def run_gate(folder: Path, *, limit: float, at: float, junit: Path | None) -> int:

@@ -15,8 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..checks import check_count
-from ..datasets import Dataset, load, load_table, read_table
+from ..datasets import Dataset, RawTable, load, load_table, read_table
 from ..datasets.dataset import scale
+from ..datasets.registry import is_known
+from ..datasets.table import table_from
 from ..defences.catalogue import find, make_sanitiser
 from ..errors import InputError
 from ..evaluation.words import open_data
@@ -80,10 +82,7 @@ def run_clean(
     sanitiser.check_settings()
     listed = out.with_name(f"{out.name.removesuffix('.gz').removesuffix('.csv')}.removed.csv")
     _check_files(out, listed, {"the table": Path(table), "the trusted rows": trusted})
-    data = open_data(table, target=target, download=download).dataset
-    if data.is_regression:
-        raise InputError(f"backgrad clean judges labels, and {data.name} has responses: name a table of classes.")
-    text = _named_text(data) if target is None else _file_text(Path(table), data, target)
+    data, text = _read(table, target=target, download=download)
     if trusted is not None:
         sanitiser.set_params(trusted=_read_trusted(trusted, data, target or _label_name(data)))
     with _beside(out) as folder:
@@ -147,9 +146,34 @@ def _waiting(what: str) -> Iterator[None]:
 # --- rows as text ---------------------------------------------------------------------------------
 
 
-def _file_text(path: Path, data: Dataset, target: str) -> TextTable:
+def _read(table: str, *, target: str | None, download: bool) -> tuple[Dataset, TextTable]:
+    """Return the rows as numbers, and as they are written."""
+    if target is not None and not is_known(table):
+        path = Path(table)
+        before = _state(path)
+        raw = read_table(path, max_rows=None)
+        data = table_from(raw, target=target)
+        text = _file_text(path, raw, target)
+        if _state(path) != before:
+            raise InputError(f"{path} was changed while it was read: run the same command again.")
+        return data, text
+    data = open_data(table, target=target, download=download).dataset
+    if data.is_regression:
+        raise InputError(f"backgrad clean judges labels, and {data.name} has responses: name a table of classes.")
+    return data, _named_text(data)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return what changes with a file's content; None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _file_text(path: Path, raw: RawTable, target: str) -> TextTable:
     """Return the rows of a file as they stand there."""
-    raw = read_table(path, max_rows=None)
     if raw.cells is None or raw.line_numbers is None or raw.delimiter is None:
         raise InputError(f"rows are written as they stood, which takes a CSV file; {path} is {raw.format}: export it.")
     content = path.read_bytes()
@@ -161,7 +185,7 @@ def _file_text(path: Path, data: Dataset, target: str) -> TextTable:
             f"rows are written as they stood, which takes UTF-8; {path} is not: save it as that."
         ) from None
     starts = (raw.line_numbers - 1).tolist()
-    if raw.n_rows != data.n_samples or starts[-1] >= len(lines):
+    if starts[-1] >= len(lines):  # the file was cut short meanwhile
         raise InputError(f"{path} was changed while it was read: run the same command again.")
     rows = [_record(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)]
     plain = (tuple(next(csv.reader(io.StringIO(row, newline=""), delimiter=raw.delimiter))) for row in rows)

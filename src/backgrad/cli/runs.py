@@ -3,7 +3,6 @@
 import contextlib
 import shlex
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,7 +152,7 @@ def report_failures(failures: tuple["Finished", ...], command: str) -> int:
 
 def _log(text: str) -> int:
     """Write a log of an internal failure, and say where; return the exit code."""
-    with tempfile.NamedTemporaryFile("w", prefix="backgrad-", suffix=".log", delete=False) as log:
-        log.write(text)
-    _say(f"internal failure. The details are in {log.name}; please report them.")
+    from .output import write_log
+
+    _say(f"internal failure. {write_log(text)}")
     return 4

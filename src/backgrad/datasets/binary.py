@@ -17,6 +17,8 @@ from backgrad.datasets.delimited import said_plainly
 from backgrad.datasets.raw import RawTable, chosen_rows, listed, sampling_sentence, shown
 from backgrad.errors import DatasetError
 
+# Rows of a grid smaller than this are no images, and pixels end at this value.
+_SMALLEST_IMAGE, _WHITE = 4, 255
 # Values of a batch: what is in memory beside the kept rows.
 _BATCH = 1 << 22
 
@@ -179,8 +181,8 @@ def _arrays(file: Path, max_unpacked: int) -> dict[str, np.ndarray]:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > max_unpacked:
         raise DatasetError(
-            f"{shown(file)} should unpack to {max_unpacked:,} bytes or fewer, and unpacks to {size:,}; allow more "
-            "with max_unpacked if you trust it."
+            f"{shown(file)} should unpack to {max_unpacked:,} bytes or fewer, and unpacks to {size:,}; save fewer "
+            "rows, or in Python allow more with max_unpacked."
         )
     with np.load(file, allow_pickle=False) as archive:
         missing = [name for name in ("x", "y") if name not in archive.files]
@@ -218,6 +220,15 @@ def _as_column(array: np.ndarray) -> np.ndarray:
     return np.array(array, np.float64)
 
 
+def _image_shape(x: np.ndarray) -> tuple[int, ...] | None:
+    """Return height and width, and 3 for colours, of rows that look like images: values of one scale, in a grid."""
+    shape = x.shape[1:-1] if x.ndim == 4 and x.shape[3] == 1 else x.shape[1:]
+    is_grid = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+    if not is_grid or min(shape[:2]) < _SMALLEST_IMAGE or x.dtype.kind not in "uif":
+        return None
+    return shape if x.min() >= 0 and x.max() <= _WHITE else None  # NaN is neither
+
+
 def read_npz(file: Path, max_rows: int | None, seed: int, max_unpacked: int) -> RawTable:
     """Read features `x`, (n, d) or (n, height, width, …), and labels `y`, (n,); their columns are x0, x1, … and y."""
     try:
@@ -233,7 +244,9 @@ def read_npz(file: Path, max_rows: int | None, seed: int, max_unpacked: int) -> 
             f"Expected x of the shape (rows, features) and y of the shape (rows,) in {shown(file)}, and they have "
             f"{x.shape} and {y.shape}; reshape them."
         )
-    notes = () if x.ndim == 2 else (f"Rows of the shape {x.shape[1:]} are read as rows of {x[0].size:,} features.",)
+    image = _image_shape(x)
+    said = "" if image is None else ", the pixels of an image each"
+    notes = (f"Rows of the shape {x.shape[1:]} are read as rows of {x[0].size:,} features{said}.",)
     rows = chosen_rows(len(x), max_rows, seed)
     flat = x.reshape(len(x), -1)[rows]
     names = tuple(map(str, arrays.get("feature_names", np.array([f"x{j}" for j in range(flat.shape[1])]))))
@@ -250,5 +263,6 @@ def read_npz(file: Path, max_rows: int | None, seed: int, max_unpacked: int) -> 
         row_numbers=rows,
         arrays=(*map(_as_column, flat.T), _as_column(y[rows])),
         sampling=sampling_sentence(len(rows), len(x), seed),
-        notes=notes,
+        notes=() if x.ndim == 2 else notes,
+        image_shape=image,
     )

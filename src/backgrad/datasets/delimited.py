@@ -64,7 +64,7 @@ class _Bounded(io.RawIOBase):
         if self._left < 0:
             raise DatasetError(
                 f"{shown(self._file)} should unpack to {self._most:,} bytes or fewer, and unpacks to more: it was "
-                "stopped there; unpack it first if you trust it, or allow more with max_unpacked."
+                "stopped there; unpack it first if you trust it, or in Python allow more with max_unpacked."
             )
         view[: len(chunk)] = chunk
         return len(chunk)
@@ -93,9 +93,16 @@ def said_plainly(file: Path, what: str) -> Iterator[None]:
     except FileNotFoundError as error:
         what = what.removesuffix(" in UTF-8")
         raise DatasetError(f"Expected {what} at {shown(file)}, and there is none; check the path.") from error
-    except (OSError, EOFError, zlib.error) as error:
+    except IsADirectoryError as error:
+        raise DatasetError(f"Expected {what} at {shown(file)}, and it is a folder; name a file in it.") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DatasetError(
-            f"Expected {what} at {shown(file)}, and it cannot be read ({type(error).__name__}); save it as one."
+            f"Expected {what} at {shown(file)}, and it cannot be unpacked, or ends too early; save it again."
+        ) from error
+    except OSError as error:
+        raise DatasetError(
+            f"Expected {what} at {shown(file)}, and it cannot be read ({error.strerror or type(error).__name__}); "
+            "check the file."
         ) from error
 
 

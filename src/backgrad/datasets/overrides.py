@@ -18,8 +18,8 @@ from backgrad.datasets.raw import quoted, shown
 from backgrad.datasets.settling import KINDS
 from backgrad.datasets.understood import Range
 from backgrad.errors import DatasetError
+from backgrad.plain_yaml import read_yaml
 
-_LARGEST = 256 * 1024
 _KEYS = ("immutable", "ranges", "kinds")
 
 
@@ -63,10 +63,11 @@ def read_overrides(path: str | os.PathLike[str]) -> Overrides:
     """Read a YAML file with the keys `immutable`, `ranges` and `kinds`, each of which may be left out.
 
     Raises:
-        DatasetError: it cannot be read, is no YAML, or has other keys or values, all of which are named.
+        InputError: it cannot be read, or is no YAML that `backgrad.plain_yaml` reads.
+        DatasetError: it has other keys or values, all of which are named.
     """
     file = Path(path)
-    content = _load(file)
+    content = read_yaml(file)
     if content is None:
         return Overrides()
     if not isinstance(content, dict):
@@ -79,49 +80,6 @@ def read_overrides(path: str | os.PathLike[str]) -> Overrides:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise DatasetError(f"{shown(file)} has {count}: {numbered}.")
     return found
-
-
-def _load(file: Path) -> Any:
-    import yaml
-
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(_LARGEST + 1)
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"Expected a YAML file at {shown(file)}, and it cannot be read ({type(error).__name__}); check the path."
-        ) from error
-    if len(content) > _LARGEST:
-        raise DatasetError(f"{shown(file)} should have {_LARGEST // 1024} KiB or less; is it the right file?")
-    try:
-        text = content.decode("utf-8-sig")
-        _check_once(file, yaml.compose(text, Loader=yaml.SafeLoader))
-        return yaml.safe_load(text)
-    except DatasetError:
-        raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date of 30 February
-        mark = getattr(error, "problem_mark", None)
-        place = "" if mark is None else f" in line {mark.line + 1}"
-        raise DatasetError(
-            f"Expected YAML in UTF-8 in {shown(file)}, and it cannot be understood{place}; correct it."
-        ) from error
-
-
-def _check_once(file: Path, node: Any) -> None:
-    """Raise where a mapping has a key twice, of which YAML would take the last without a word."""
-    import yaml
-
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: set[str] = set()
-    for key, value in node.value:
-        if isinstance(key.value, str) and key.value in seen:
-            raise DatasetError(
-                f"{shown(file)} should have each key once, and has {quoted(key.value)} again in line "
-                f"{key.start_mark.line + 1}; keep one."
-            )
-        seen.add(str(key.value))
-        _check_once(file, value)
 
 
 def _validate(content: dict[Any, Any]) -> tuple[list[str], Overrides]:

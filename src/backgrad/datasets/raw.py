@@ -38,6 +38,7 @@ class RawTable:
         declared: for each column `"categorical"` where the format says so, otherwise `""`.
         sampling: how rows were chosen, a sentence, where not all were kept.
         notes: what else happened in reading, in sentences.
+        image_shape: where rows are images: height and width, and 3 for colours; their pixels are the first columns.
     """
 
     source: str
@@ -52,6 +53,7 @@ class RawTable:
     declared: tuple[str, ...] = ()
     sampling: str | None = None
     notes: tuple[str, ...] = ()
+    image_shape: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
         return f"<RawTable {self.source}: {self.n_rows} of {self.rows_in_file} rows, {len(self.names)} columns>"

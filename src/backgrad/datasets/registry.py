@@ -252,6 +252,11 @@ _ENTRIES = (
 _REGISTRY = {entry.info.name: entry for entry in _ENTRIES}
 
 
+def is_known(name: str) -> bool:
+    """Tell whether a name is that of a data set that `list_datasets` has."""
+    return name in _REGISTRY
+
+
 def list_datasets() -> tuple[DatasetInfo, ...]:
     """Say which data sets there are, without loading any.
 

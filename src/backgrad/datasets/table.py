@@ -15,7 +15,7 @@ from backgrad.datasets.columns import Values, categories_of, values_of
 from backgrad.datasets.dataset import Dataset, Task, scale
 from backgrad.datasets.findings import MOST_FRACTIONAL_CLASSES, near
 from backgrad.datasets.loaders import observed_range
-from backgrad.datasets.raw import listed
+from backgrad.datasets.raw import RawTable, listed
 from backgrad.datasets.reading import read_table, table_name
 from backgrad.errors import DatasetError
 
@@ -45,10 +45,16 @@ def load_table(
         DatasetError: a file that is missing, empty or no table; a target that is not there; columns without a name, of
             the same name or not numeric; values that are missing or not finite; or fewer than two classes.
     """
+    return table_from(read_table(path, max_rows=None), target=target, task=task, scaled=scaled, name=name)
+
+
+def table_from(
+    raw: RawTable, *, target: str, task: Task = "classification", scaled: bool = True, name: str | None = None
+) -> Dataset:
+    """Return what `load_table` does, of a table that was read already, with all its rows."""
     if task not in get_args(Task):
         raise DatasetError(f"task must be 'classification' or 'regression', got {task!r}; name one of them.")
-    file = Path(path)
-    raw = read_table(file, max_rows=None)
+    file = Path(raw.source)
     _check_header(file, raw.names, target)
     columns = {
         column: values_of(raw, j, keep_nothing=column == target, commas=False) for j, column in enumerate(raw.names)

@@ -130,6 +130,34 @@ def dense(x: Any) -> np.ndarray:
     return np.asarray(x.toarray() if sparse.issparse(x) else x, float)
 
 
+def read_trusted(
+    features: Any, labels: Any, *, classes: np.ndarray, width: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows that nobody could poison as features, (m, d), and labels 0..k−1, (m,).
+
+    Args:
+        features: of any kind that `dense` takes.
+        labels: of the classes, (m,).
+        classes: all that there are, sorted, (k,).
+        width: d, where it is known.
+
+    Raises:
+        InputError: no rows, features of another width or not finite, or labels of another number or class.
+    """
+    x, names = dense(features), np.asarray(labels)
+    if x.ndim != 2 or width not in (None, x.shape[1]) or not len(x) or not np.isfinite(x).all():
+        columns = "" if width is None else f" and have the {width} columns of the rows"
+        raise InputError(f"trusted features must be finite{columns}; got shape {x.shape}.")
+    if names.shape != (len(x),):
+        raise InputError(f"trusted rows need one label each, {len(x)} in all; got labels of shape {names.shape}.")
+    strange = set(names.tolist()) - set(classes.tolist())
+    if strange:
+        raise InputError(
+            f"trusted rows must be of the classes {classes.tolist()}; got {sorted(strange, key=str)} too: drop them."
+        )
+    return x, np.searchsorted(classes, names)
+
+
 def most_suspicious(suspicion: np.ndarray, y: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Mark the given share of every class that is most suspicious, ties in the order of rows.
 

@@ -28,7 +28,7 @@ from ..checks import check_count
 from ..errors import InputError
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
-from .base import Sanitiser, by_class, class_limits, dense, require_all_classes
+from .base import Sanitiser, by_class, class_limits, read_trusted, require_all_classes
 from .nearness import Crowd, crowd, rank
 
 
@@ -139,18 +139,15 @@ class Anomaly(Sanitiser):
     def _read_trusted(self, k: int, d: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return trusted features, (m, d), and labels 0..k−1, (m,)."""
         features, labels = self.trusted or ([], [])
-        x, (classes, y) = dense(features), np.unique(np.asarray(labels), return_inverse=True)
-        if x.ndim != 2 or d not in (None, x.shape[1]) or not np.isfinite(x).all():
+        classes = np.unique(np.asarray(labels))
+        x, y = read_trusted(features, labels, classes=classes, width=d)
+        counts = np.bincount(y)
+        if classes.size != k or counts.min() < 2:
             raise InputError(
-                f"trusted features must be finite, in {d or 'as many'} columns as the rows; got shape {x.shape}."
+                f"trusted rows must be two rows at least of each of {k} classes; got {len(x)} rows and labels "
+                f"{dict(zip(classes.tolist(), counts.tolist(), strict=True))}: give more."
             )
-        counts = np.bincount(y.reshape(-1))
-        if len(x) != y.size or classes.size != k or counts.min() < 2:
-            raise InputError(
-                f"trusted rows need a label each, and two rows at least of each of {k} classes; got {len(x)} rows and "
-                f"labels {dict(zip(classes.tolist(), counts.tolist(), strict=True))}."
-            )
-        return x, y.reshape(-1)
+        return x, y
 
     def _trusted_limits(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the quantile 1 − fraction of trusted rows' distances in each class, (k,)."""

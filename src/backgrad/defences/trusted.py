@@ -29,7 +29,7 @@ from ..learners.fitting import check_schedule, check_size
 from ..learners.seeding import seeded
 from ..learners.surrogate import surrogate_for
 from ..schedules import Descent
-from .base import Sanitiser, dense, most_suspicious
+from .base import Sanitiser, most_suspicious, read_trusted
 from .harm import labelled, weight_effects
 from .loss import fitted, log_losses
 
@@ -94,7 +94,8 @@ class TrustingSanitiser(Sanitiser):
         if not isinstance(self.trusted, tuple | list) or len(self.trusted) != 2:
             raise InputError(f"trusted must be (X, y), or a share of the rows given; got {self.trusted!r:.80}.")
         features, labels = self.trusted
-        return _known(features, labels, x, classes)
+        known, codes = read_trusted(features, labels, classes=classes, width=x.shape[1])
+        return Trusted(known, codes, np.zeros(len(x), bool))
 
     def _draw(self, x: np.ndarray, y: np.ndarray, k: int) -> Trusted:
         """Believe a share of each class, and one row of it at least."""
@@ -123,23 +124,6 @@ class TrustingSanitiser(Sanitiser):
             limit = largest if np.isfinite(largest) else went
             limits[free & (y == label)] = max(limit, 0.0) if self.only_harmful else limit
         return marked, limits
-
-
-def _known(features: Any, labels: Any, x: np.ndarray, classes: np.ndarray) -> Trusted:
-    """Read trusted rows that came separately."""
-    known, names = dense(features), np.asarray(labels)
-    if known.ndim != 2 or known.shape[1] != x.shape[1] or not len(known) or not np.isfinite(known).all():
-        raise InputError(
-            f"trusted features must be finite and have the {x.shape[1]} columns of the rows; got shape {known.shape}."
-        )
-    if names.shape != (len(known),):
-        raise InputError(f"trusted rows need one label each, {len(known)} in all; got labels of shape {names.shape}.")
-    strange = set(names.tolist()) - set(classes.tolist())
-    if strange:
-        raise InputError(
-            f"trusted rows must be of the classes {classes.tolist()}; got {sorted(strange, key=str)} too: drop them."
-        )
-    return Trusted(known, np.searchsorted(classes, names), np.zeros(len(x), bool))
 
 
 # --- RONI -----------------------------------------------------------------------------------------

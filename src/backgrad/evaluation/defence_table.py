@@ -18,7 +18,7 @@ from sklearn.base import clone
 
 from ..attacks.base import AttackResult
 from ..defences.base import Sanitiser
-from ..errors import EmptyClassError, InputError
+from ..errors import EmptyClassError, InputError, NumericalError
 from ..learners.base import Member
 from ..threat.evasion import Evasion, Viewed
 from .metrics import error_rate
@@ -185,6 +185,7 @@ def defence_table(
     victim: Any = None,
     view: View | None = None,
     adaptive: bool = True,
+    first_split: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> DefenceTable:
     """Attack a victim behind every defence, by attackers who know it and who do not.
@@ -202,6 +203,7 @@ def defence_table(
         view: shift and scale, (d,) each, of the features as defences see them, (x − shift) / scale: distances need
             columns of like units, which a victim may bring about itself.
         adaptive: whether to attack with each defence in the loop, too.
+        first_split: the number of the first split, from which random numbers and warnings follow.
         progress: called with the share of the work done, 0 … 1.
 
     Returns:
@@ -226,17 +228,20 @@ def defence_table(
     warnings: dict[str, None] = {}
     steps = _Steps(progress, len(budgets) * len(splits) * (1 + (len(defences) if adaptive else 0)))
     for k, rows in enumerate(splits):
-        judge = _Judge(plan, table, rows, (seed, k), victim, view)
+        number = first_split + k
+        judge = _Judge(plan, table, rows, (seed, number), victim, view)
         for b, budget in enumerate(budgets):
             judge = dataclasses.replace(judge, plan=plan.with_budget(int(budget)))
-            attack = craft_on_split(judge.plan, table, rows, seed=(seed, k), progress=steps.one())
+            attack = craft_on_split(judge.plan, table, rows, seed=(seed, number), progress=steps.one())
             health[int(budget)].append(attack.health.verdict)
             flips[b, k] = judge.judge(None, (attack.start, attack.start_labels)).test
             for i, (name, defence) in enumerate(everyone.items()):
                 try:
                     found = _measure(judge, defence, attack, steps if adaptive and defence is not None else None)
-                except EmptyClassError as error:
-                    warnings[f"{name} at {budget} points, split {k}: {error}"] = None
+                except (EmptyClassError, NumericalError) as error:
+                    if defence is None:  # the victim failed, not a defence of it
+                        raise
+                    warnings[f"{name} at {budget} points, split {number + 1}: {error}"] = None
                     continue
                 for measure, value in found.items():
                     measures[measure][i, b, k] = value

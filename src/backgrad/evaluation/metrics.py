@@ -23,6 +23,22 @@ def student_interval(values, *, confidence: float = 0.95) -> tuple[float, float]
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def error_interval(values, *, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Return `student_interval` of errors, cut to [0, 1]: a mean error lies there, which Student's t does not know.
+
+    No comparison of an end with a limit in [0, 1) changes by that.
+
+    Args:
+        values: errors as shares, one a split, (K,).
+        confidence: of the interval.
+
+    Returns:
+        Its ends, or None for fewer than 3 splits.
+    """
+    ends = student_interval(values, confidence=confidence)
+    return None if ends is None else (min(max(ends[0], 0.0), 1.0), min(max(ends[1], 0.0), 1.0))
+
+
 def half_width(values) -> float | None:
     """Return half the length of `student_interval`, or None for fewer than 3 splits."""
     ends = student_interval(values)

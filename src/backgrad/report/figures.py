@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.displays import (
+    CertificateDisplay,
     DefenceTableDisplay,
     PoisonGalleryDisplay,
     SecurityCurveDisplay,
@@ -22,7 +23,7 @@ from ..evaluation.displays import (
 )
 from . import files
 from .pick import most_changed_classes, most_damaged, most_shifted
-from .results import Curve, Series
+from .results import Certificates, Curve, Measured, Series
 from .schema import AuditRecord, validate
 from .text import all_visible, fraction, labels, number
 
@@ -295,29 +296,37 @@ def _certificates(audit: AuditRecord) -> Any:
     found = audit.certificates
     if found is None:
         return None
-    ax, bound = _axes(3.8), 100 * _array(found.certified_error)
     end = max([found.budgets[-1], *(one.points for one in found.measured), 1])
-    # Beyond the last budget nothing is certified; between two the bound of the larger holds.
-    budgets = np.append(found.budgets, end)
-    steps = np.append(bound, bound[-1] if end == found.budgets[-1] else 100.0)
-    ax.plot(
-        budgets, steps, drawstyle="steps-pre", color="black", linewidth=1.6, label="certified: no attack does worse"
+    # Beyond the last budget nothing is certified.
+    beyond = end > found.budgets[-1]
+    display = CertificateDisplay(
+        budgets=[*found.budgets, *([end] if beyond else [])],
+        certified_accuracy=np.append(1 - _array(found.certified_error), [0.0] if beyond else []),
+        attacks=_measured(found),
+        unit="inserted rows",
     )
-    ax.fill_between(budgets, steps, 100, step="pre", facecolor="0.94", edgecolor="0.75", hatch="///", linewidth=0)
-    looks = {"defended": ("o", "0.2", "defended model"), "audited": ("s", "white", "audited pipeline, without it")}
-    for model, (marker, colour, name) in looks.items():
-        points = [one for one in found.measured if one.model == model]
-        if not points:
-            continue
-        errors = 100 * _array([one.error for one in points])
-        ends = 100 * _array([one.interval or (one.error, one.error) for one in points])
-        spread = np.abs(ends - errors[:, None]).T
-        dress = {"markersize": 6, "markerfacecolor": colour, "markeredgecolor": "black", "capsize": 3}
-        where = [one.points for one in points]
-        ax.errorbar(where, errors, yerr=spread, fmt=marker, color="black", label=f"measured: {name}", zorder=4, **dress)
-    ax.set(xlabel="poisoned rows p", ylabel="error on test rows in %", ylim=(0, 100), xlim=(0, end * 1.04))
+    ax = display.plot(_axes(3.8)).ax_
+    ax.set_title("", loc="left")  # the display speaks of the defended model alone
+    ax.set_ylabel("error on test rows")
     _legend_below(ax, columns=1)
     return ax.figure
+
+
+def _measured(found: Certificates) -> dict[str, tuple[list[int], np.ndarray]]:
+    """Return measured errors by what the legend calls them: budgets (a,), and errors (a, n_splits) or (a, 1)."""
+    models = {"defended": "defended model", "audited": "audited pipeline, without it"}
+    grouped: dict[str, dict[int, Measured]] = {}
+    for one in found.measured:
+        grouped.setdefault(f"{models[one.model]} ({one.attack})", {})[one.points] = one
+    names = labels(grouped, 48)
+    out = {}
+    for name, by_points in zip(names, grouped.values(), strict=True):
+        points = sorted(by_points)
+        rows = [by_points[p].splits or [] for p in points]
+        same = {len(row) for row in rows}
+        whole = len(same) == 1 and same != {0} and None not in [value for row in rows for value in row]
+        out[name] = points, _array(rows if whole else [[by_points[p].error] for p in points])
+    return out
 
 
 # --- poisoned rows --------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import io
 import json
 import os
@@ -37,6 +38,26 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
             f"a report must go where files can be written, but {file} cannot be ({reason}): choose another place."
         ) from None
     return file
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise where `write` could not write a file; nothing stays behind.
+
+    Raises:
+        InputError: the path is a folder, or the nearest folder above it that is there cannot be written.
+    """
+    file = Path(path)
+    try:
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        probe = next(one for one in file.absolute().parents if one.exists()) / f".{uuid.uuid4().hex}.tmp"
+        probe.touch()
+        probe.unlink()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"a report must go where files can be written, but {file} cannot be "
+            f"({getattr(error, 'strerror', None) or error}): choose another place."
+        ) from None
 
 
 def write_record(record: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:

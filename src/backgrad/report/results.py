@@ -181,6 +181,8 @@ class Measured(Part):
     attack: str
     model: Literal["defended", "audited"] = "defended"
     """Whose error: only that of the defended model must stay below the certificate."""
+    splits: list[Share] | None = None
+    """One number a split."""
 
 
 class Certificates(Part):

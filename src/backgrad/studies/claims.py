@@ -104,8 +104,12 @@ def claim(folder: Path, name: str) -> Claim | None:
             if is_stale(file):
                 continue
             return None
-        with open(handle, "wb") as opened:
-            opened.write(text)
+        try:
+            with open(handle, "wb") as opened:
+                opened.write(text)
+        except OSError:  # no room: a claim that nobody can read would hold the run for a while
+            file.unlink(missing_ok=True)
+            raise
         return Claim(files)
     return None
 

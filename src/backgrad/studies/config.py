@@ -40,8 +40,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ..errors import InputError
+from ..plain_yaml import read_yaml
 from .plan import Run, Study
-from .reading import read_yaml
 from .tasks import TASKS, file_digest
 
 #: The most runs that one file may ask for.
@@ -290,13 +290,12 @@ def make_study(file: StudyFile) -> Study:
 
 
 def _combinations(file: StudyFile, axes: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
-    from ..datasets import list_datasets
+    from ..datasets.registry import is_known
     from ..evaluation.words import Options
 
-    known = {info.name for info in list_datasets()}
     for item in file.datasets:
         # A table's content decides on the outcome as much as any setting.
-        is_table = item.path not in known and Path(item.path).is_file()
+        is_table = not is_known(item.path) and Path(item.path).is_file()
         digest = file_digest(item.path) if is_table else None
         data = {"name": item.path, "target": item.target, "task": item.task, "sha256": digest}
         for values in itertools.product(*axes.values()):

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +83,43 @@ class Store:
             return None
 
     def write(self, run: Run, outcome: Outcome) -> None:
-        """Write what a run found, whole or not at all."""
+        """Write what a run found, whole or not at all.
+
+        Raises:
+            InputError: there is no room for it, or the folder is gone.
+        """
         file = self.file(run)
         temporary = file.with_name(f"{run.identity}.{claims.host()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("wb") as handle:
-                handle.write(_encode(run, outcome))
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(self.path)
+        content = _encode(run, outcome)
+        with self._writing():
+            try:
+                with temporary.open("wb") as handle:
+                    handle.write(content)
+                    handle.flush()
+                    os.fsync(handle.fileno())
+                os.replace(temporary, file)
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync_folder(self.path)
 
     def claim(self, run: Run) -> claims.Claim | None:
-        """Claim a run for this process; None where another one has it."""
-        return claims.claim(self.path, run.identity)
+        """Claim a run for this process; None where another one has it.
+
+        Raises:
+            InputError: there is no room for a claim, or the folder is gone.
+        """
+        with self._writing():
+            return claims.claim(self.path, run.identity)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"results must be kept, but {self.path} cannot be written ({error.strerror or error}): free some room, "
+                "and run the same command again; what is done is kept."
+            ) from None
 
     def is_held(self, run: Run) -> bool:
         """Tell whether a live process has claimed a run."""

@@ -102,7 +102,10 @@ class DefenceTableDisplay:
             ends = intervals(values)
             if ends is not None:
                 middle = (ends[0] + ends[1]) / 2
-                self.ax_.errorbar(middle, where, xerr=(ends[1] - ends[0]) / 2, fmt="none", ecolor="black", lw=0.8)
+                half = (ends[1] - ends[0]) / 2
+                # White under black: a bar of error is seen on the darkest bar, and beside it.
+                self.ax_.errorbar(middle, where, xerr=half, fmt="none", ecolor="white", lw=2.4)
+                self.ax_.errorbar(middle, where, xerr=half, fmt="none", ecolor="black", lw=0.8)
         self._mark_unknown(rows + height)
         self.ax_.set_yticks(rows, self.names)
         self.ax_.invert_yaxis()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets import Dataset, list_datasets, load, load_table, split_rows
+from ...datasets import Dataset, load, load_table, split_rows
+from ...datasets.registry import is_known
 from ...errors import InputError
 from ..plan import Rows, Table
 
@@ -66,8 +67,7 @@ def open_data(name: str, *, target: str | None = None, task: str | None = None, 
     Raises:
         InputError: no such data set or file, or a target that is missing or out of place.
     """
-    known = {info.name for info in list_datasets()}
-    if name not in known and _is_path(name):
+    if not is_known(name) and _is_path(name):
         if target is None:
             raise InputError(f"{name} is a table: name the column of its labels or responses with --target.")
         return _as_data(load_table(name, target=target, task=task or "classification"))  # pyright: ignore[reportArgumentType]

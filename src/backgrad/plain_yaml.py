@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ..errors import InputError
+from .errors import InputError
 
 LARGEST, DEEPEST = 256 * 1024, 20
 
@@ -26,7 +26,7 @@ def read_yaml(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"the file {path} cannot be read ({error.strerror or error}): check its name.") from None
     if len(content) > LARGEST:
-        raise InputError(f"the file {path} must have {LARGEST // 1024} KiB or less, which is ample for a study.")
+        raise InputError(f"the file {path} must have {LARGEST // 1024} KiB or less: is it the right file?")
     try:
         text = content.decode("utf-8-sig")
         _check_events(text, path)
