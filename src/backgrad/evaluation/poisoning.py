@@ -76,6 +76,16 @@ def craft_on_split(
     Raises:
         InputError: surrogate rows are missing, or what `Attack.craft` refuses.
     """
+    known = known_to_attacker(plan, table, rows, seed=seed)
+    return plan.attack.craft(plan.learner, known.pop("train"), known.pop("validation"), **known, progress=progress)
+
+
+def known_to_attacker(plan: Plan, table: Table, rows: Rows, *, seed: tuple[int, int]) -> dict[str, Any]:
+    """Return the rows, start and settings that the attacker of a split goes by: arguments of `Attack.craft` by name.
+
+    Raises:
+        InputError: surrogate rows are missing.
+    """
     known = rows.train if plan.threat.knowledge.knows_rows else rows.surrogate
     if known is None:
         raise InputError("this attacker does not know the training rows: give Rows.with_surrogate().")
@@ -89,17 +99,15 @@ def craft_on_split(
         start = points, labels
     if plan.reuse:
         validation = concatenate((validation, train._replace(weight=plan.reuse * train.weight)))
-    return plan.attack.craft(
-        plan.learner,
-        train,
-        validation,
-        schedule=plan.inner(split_key(seed)),
-        threat=plan.threat,
-        seed=attack_seed(seed),
-        adjoint=plan.adjoint,
-        start=start,
-        progress=progress,
-    )
+    return {
+        "train": train,
+        "validation": validation,
+        "schedule": plan.inner(split_key(seed)),
+        "threat": plan.threat,
+        "seed": attack_seed(seed),
+        "adjoint": plan.adjoint,
+        "start": start,
+    }
 
 
 def evaluate_split(
