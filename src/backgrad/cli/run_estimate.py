@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..evaluation.cost import CostEstimate, estimate_cost
+from ..evaluation.poisoning import require_sound_plan
 from ..evaluation.words import make_victims
 from .run import asked_budgets
 from .session import Session, open_session
@@ -35,6 +36,8 @@ def run_estimate(
     budgets = asked_budgets(points, fractions, given["train"])
     session = open_session(given, points=budgets[-1])
     others = make_victims(victims, session.data.dataset)
+    clean = session.data.table.samples(session.splits[0].train)
+    require_sound_plan(session.plan, clean, seed=(session.seed, 0))
     opened = time.perf_counter() - begin
     found = estimate_cost(
         session.plan, session.data.table, session.splits, budgets=budgets, victims=others, seed=session.seed
@@ -76,7 +79,7 @@ def spell(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.1f} ms"
 
 
-def size(count: float) -> str:
+def size(count: int) -> str:
     """Return a number of bytes in a unit that suits it."""
     for unit, length in (("GB", 1e9), ("MB", 1e6)):
         if count >= 0.5 * length:
