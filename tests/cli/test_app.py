@@ -34,12 +34,31 @@ try:
     main({arguments!r})
 except SystemExit as end:
     assert end.code == 0, end.code
-heavy = {{"jax", "sklearn", "scipy", "pandas", "optax"}} & set(sys.modules)
+heavy = {{"jax", "numpy", "sklearn", "scipy", "pandas", "optax", "matplotlib"}} & set(sys.modules)
 assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert ("Usage: " in done.stdout) == (arguments != ["--version"])
+
+
+def test_an_attack_begins_before_scikit_learn_and_the_solvers_are_imported(tmp_path):
+    code = f"""
+import sys
+from backgrad.attacks.back_gradient import JointAttack
+from backgrad.cli import main
+
+def search(*_, **__):
+    print(sorted(heavy & set(sys.modules)))
+    raise KeyboardInterrupt
+
+heavy = {{"sklearn", "scipy", "pandas", "pyarrow", "joblib", "matplotlib", "optimistix", "lineax"}}
+JointAttack.search = search
+main(["attack", "blobs2", *{TINY!r}, "--out", {str(tmp_path)!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_version_is_the_package_s(capsys):

@@ -17,8 +17,6 @@ from typing import Any, Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
-import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
@@ -125,6 +123,8 @@ class Implicit(Adjoint):
         return eqx.error_if(u, inconsistent, f"Implicit: {_INCONSISTENT}.")
 
     def _cg(self, hessian, cotangent: Params) -> Params:
+        import lineax as lx  # here, since other adjoints do without
+
         structure = jax.eval_shape(lambda: cotangent)
         operator = lx.FunctionLinearOperator(hessian, structure, lx.positive_semidefinite_tag)
         # lineax compares entry by entry; without an absolute part, an entry that is exactly 0 gives 0/0, which ends the
@@ -240,6 +240,8 @@ def _find(params: Params, problem: Problem) -> Params:
         return jax.lax.scan(lambda s, t: (problem.step(s, t), None), state, steps_of(problem.descent()))[0].params
     if schedule.solver == "newton":
         return _newton(params, problem.field, schedule)
+    import optimistix as optx
+
     # L-BFGS stops on the change of the loss, which is of second order in the distance to the optimum.
     method = optx.LBFGS(rtol=schedule.tolerance**2, atol=schedule.tolerance**2, norm=optx.two_norm)
     solution = optx.minimise(

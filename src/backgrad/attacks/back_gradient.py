@@ -44,6 +44,7 @@ from ..checks import check_count, check_positive, check_share
 from ..threat.feasible import FeasibleSet, unit
 from ..types import Samples
 from .base import Attack, Optimised, Progress
+from .cost import Work
 from .objective import OuterObjective, evaluate
 
 # A rehearsal trains for one step where the schedule has so many.
@@ -117,17 +118,9 @@ class JointAttack(Attack):
             begin = self._rehearse(objective, feasible, start, seed, lambda share: progress(told * share))
             # What is better halfway need not be so at the end: the start stays the best until it is beaten.
             least = evaluate(objective, start)
-        latent = feasible.latent(begin)
-        state = SearchState(
-            latent,
-            self.optimiser(feasible, latent.shape[1]).init(latent),
-            jax.random.fold_in(jax.random.key(seed), 1),
-            jnp.int32(0),
-            start,
-            least,
-        )
+        state = self._begin(feasible, begin, start, least, seed)
         values, drifts = [], []
-        chunk = max(self.iterations // 20, 1)
+        chunk = self._chunk
         for first in range(0, self.iterations, chunk):
             count = jnp.int32(min(chunk, self.iterations - first))
             state, (value, drift) = _advance(self, objective, feasible, state, count, chunk)
@@ -136,12 +129,46 @@ class JointAttack(Attack):
             progress(told + (1 - told) * (first + int(count)) / self.iterations)
         return Optimised(state.best, np.concatenate(values), float(np.max(np.concatenate(drifts))))
 
+    @property
+    def _chunk(self) -> int:
+        """The number of iterations between two signs of progress."""
+        return max(self.iterations // 20, 1)
+
+    def _begin(self, feasible: FeasibleSet, begin: jax.Array, start: jax.Array, least: jax.Array, seed: int):
+        """Return the state of a search that begins at points, where those to beat are `start`, of value `least`."""
+        latent = feasible.latent(begin)
+        return SearchState(
+            latent,
+            self.optimiser(feasible, latent.shape[1]).init(latent),
+            jax.random.fold_in(jax.random.key(seed), 1),
+            jnp.int32(0),
+            start,
+            least,
+        )
+
+    def work(self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, *, seed: int) -> list[Work]:
+        """Return the rehearsal's iterations, where there is one, and the search's."""
+        before = []
+        if self.rehearsal:
+            before = self._practice.work(objective.shortened(_SHORTER), feasible, start, seed=seed)
+        state = self._begin(feasible, start, start, jnp.asarray(-jnp.inf, start.dtype), seed)
+
+        def arguments(count: int):
+            return self, objective, feasible, state, jnp.int32(count), self._chunk
+
+        return [*before, Work(_advance, arguments, self._chunk, self.iterations)]
+
+    @property
+    def _practice(self) -> "JointAttack":
+        """The rehearsal, as an attack of its own."""
+        return dataclasses.replace(self, iterations=self.rehearsal, rehearsal=0)
+
     def _rehearse(
         self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, seed: int, progress: Progress
     ) -> jax.Array:
         """Return points found against a shorter training."""
-        practice = dataclasses.replace(self, iterations=self.rehearsal, rehearsal=0)
-        return practice.search(objective.shortened(_SHORTER), feasible, start, seed=seed, progress=progress).points
+        shorter = objective.shortened(_SHORTER)
+        return self._practice.search(shorter, feasible, start, seed=seed, progress=progress).points
 
     def optimiser(self, feasible: FeasibleSet, columns: int) -> optax.GradientTransformation:
         """Return the rule by which iterates move uphill."""

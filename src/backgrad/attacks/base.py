@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..adjoints.base import Adjoint
-from ..errors import InputError
+from ..errors import InputError, UnsupportedError
 from ..schedules import Schedule
 from ..status import Status
 from ..threat.compose import Columns
@@ -20,6 +20,7 @@ from ..threat.feasible import FeasibleSet
 from ..threat.model import ThreatModel
 from ..training import check_samples, default_adjoint
 from ..types import Samples, one_hot
+from .cost import Work
 from .health import AttackHealth, Evidence, gain_left, gradient_error, judge
 from .objective import OuterObjective, evaluate_and_judge, group_members
 from .starts import far_responses, flipped_rows, is_one_hot, require_classes
@@ -93,6 +94,18 @@ class Attack(eqx.Module):
             Feasible points that are never worse than the start.
         """
 
+    def work(self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, *, seed: int) -> list[Work]:
+        """Return what `search` will compute, in calls that can be timed before it starts; arguments as there.
+
+        Raises:
+            UnsupportedError: an attack that does not say.
+        """
+        del objective, feasible, start, seed
+        raise UnsupportedError(
+            f"{type(self).__name__} does not say what its search consists of, so its cost cannot be estimated: give it "
+            "a method work."
+        )
+
     def craft(
         self,
         learner: Any,
@@ -126,19 +139,15 @@ class Attack(eqx.Module):
         Raises:
             InputError: rows that do not fit, more points than rows, or starting points outside the feasible set.
         """
-        for rows in (train, validation):
-            check_samples(learner, (rows,))
-        threat.goal.check(validation)
-        points, labels = start_points(train, threat, seed) if start is None else start
-        soft = _soft_labels(labels, train, threat)
-        if threat.evasion is not None:
-            # What a defence would remove is no start for those who know it.
-            threat = dataclasses.replace(threat, feasible=threat.evasion.within(threat.feasible, soft))
-            points = threat.feasible.project(jnp.asarray(points, train.x.dtype))
-        begin = _feasible_start(points, train, threat)
-        feasible, begin = _with_labels(threat, begin, soft)
-        objective = make_objective(
-            learner, train, validation, schedule=schedule, threat=threat, labels=soft, adjoint=adjoint
+        objective, feasible, begin, threat = prepare(
+            learner,
+            train,
+            validation,
+            schedule=schedule,
+            threat=threat,
+            seed=seed,
+            adjoint=adjoint,
+            start=start,
         )
         if threat.budget == 0:
             found = Optimised(begin, np.zeros(0), 0.0)
@@ -159,6 +168,55 @@ class Attack(eqx.Module):
             seed=seed,
             health=_health(objective, feasible, begin, found, seed),
         )
+
+
+class Prepared(NamedTuple):
+    """What a search is given.
+
+    Args:
+        objective: what to maximise.
+        feasible: where points may live; where labels move, of features and labels side by side.
+        start: feasible points, (p, d), or (p, d + k) where labels move.
+        threat: the attacker, with a feasible set that leaves out what a known defence would remove.
+    """
+
+    objective: OuterObjective
+    feasible: FeasibleSet
+    start: jax.Array
+    threat: ThreatModel
+
+
+def prepare(
+    learner: Any,
+    train: Samples,
+    validation: Samples,
+    *,
+    schedule: Schedule,
+    threat: ThreatModel,
+    seed: int,
+    adjoint: Adjoint | None = None,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Prepared:
+    """Check what an attack was given, and return what its search needs; arguments as in `Attack.craft`.
+
+    Raises:
+        InputError: rows that do not fit, more points than rows, or starting points outside the feasible set.
+    """
+    for rows in (train, validation):
+        check_samples(learner, (rows,))
+    threat.goal.check(validation)
+    points, labels = start_points(train, threat, seed) if start is None else start
+    soft = _soft_labels(labels, train, threat)
+    if threat.evasion is not None:
+        # What a defence would remove is no start for those who know it.
+        threat = dataclasses.replace(threat, feasible=threat.evasion.within(threat.feasible, soft))
+        points = threat.feasible.project(jnp.asarray(points, train.x.dtype))
+    begin = _feasible_start(points, train, threat)
+    feasible, begin = _with_labels(threat, begin, soft)
+    objective = make_objective(
+        learner, train, validation, schedule=schedule, threat=threat, labels=soft, adjoint=adjoint
+    )
+    return Prepared(objective, feasible, begin, threat)
 
 
 def make_objective(

@@ -7,6 +7,7 @@ import numpy as np
 from ..checks import check_count
 from ..threat.feasible import FeasibleSet
 from .base import Attack, Optimised, Progress
+from .cost import Work
 from .objective import OuterObjective, evaluate
 
 
@@ -28,6 +29,11 @@ class LabelFlip(Attack):
         del objective, feasible, seed
         progress(1.0)
         return unoptimised(start)
+
+    def work(self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, *, seed: int) -> list[Work]:
+        """Return nothing, which is what there is to compute."""
+        del objective, feasible, start, seed
+        return []
 
 
 class RandomPoints(Attack):
@@ -63,6 +69,11 @@ class RandomPoints(Attack):
                 best, best_value = points, value
             progress(i / self.draws)
         return unoptimised(best, trace)
+
+    def work(self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, *, seed: int) -> list[Work]:
+        """Return the evaluations of the start and of the draws."""
+        del feasible, seed
+        return [Work(evaluate, lambda _: (objective, start), 1, 1 + self.draws, lambda _: 0)]
 
 
 def unoptimised(points: jax.Array, trace=()) -> Optimised:

@@ -25,6 +25,7 @@ from ..checks import check_count, check_not_negative, check_positive
 from ..threat.feasible import FeasibleSet
 from ..types import Samples
 from .base import Attack, Optimised, Progress
+from .cost import Work
 from .objective import OuterObjective
 
 
@@ -76,6 +77,15 @@ class PointwiseAttack(Attack):
             drift = max(drift, float(drifted))
             progress(done / len(turns))
         return Optimised(points, np.concatenate(trace), drift)
+
+    def work(self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, *, seed: int) -> list[Work]:
+        """Return the turns. How long one is shows when a point has had it; the first stands for all."""
+        del seed
+        turns = self._turns(len(start))
+        mover, present = turns[0]
+        weight = jnp.asarray(np.arange(len(start)) < present, start.dtype)
+        arguments = (self, objective, feasible, start, weight, jnp.int32(mover))
+        return [Work(_ascend, lambda _: arguments, 1, len(turns), lambda found: int(found[2]))]
 
 
 class GreedyAttack(PointwiseAttack):

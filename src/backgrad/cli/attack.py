@@ -1,5 +1,6 @@
 """`backgrad attack`: craft poisoning points against a learner, and see how far they push its error."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,12 @@ def attack(
     out: Annotated[Path, typer.Option(help="Folder for attack.json and points.npz.", rich_help_panel=_RUN)] = Path(
         "backgrad-out"
     ),
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate", help="Say what this would cost in time and memory; write nothing.", rich_help_panel=_RUN
+        ),
+    ] = False,
     **given: Any,
 ) -> None:
     """Poison a learner's training rows and measure its test error.
@@ -33,6 +40,12 @@ def attack(
     Crafts poisoning points by following the gradient of the validation error back through training, retrains
     the victim with them, and prints its test error next to the clean model's and to that of random label flips.
     """
+    begin = time.perf_counter()
+    if estimate:
+        from .run_estimate import run_estimate
+
+        run_estimate(given, points=points, fractions=fractions, victims=victims, begin=begin)
+        return
     from .run import run_attack
 
     run_attack(given, points=points, fractions=fractions, victims=victims, out=out)

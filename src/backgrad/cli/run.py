@@ -23,7 +23,7 @@ def run_attack(
     given: dict[str, Any], *, points: int | None, fractions: str | None, victims: str | None, out: Path
 ) -> None:
     """Check the input, attack every split at every budget, print the table and write the files."""
-    budgets = _budgets(points, fractions, given["train"])
+    budgets = asked_budgets(points, fractions, given["train"])
     session = open_session(given, points=budgets[-1])
     others = make_victims(victims, session.data.dataset)
     console = Console(stderr=True)
@@ -37,7 +37,7 @@ def run_attack(
     _print(Console(), session, found, out)
 
 
-def _budgets(points: int | None, fractions: str | None, train: int) -> list[int]:
+def asked_budgets(points: int | None, fractions: str | None, train: int) -> list[int]:
     """Return the numbers of points to attack with, increasing."""
     if fractions is None:
         return [20 if points is None else points]

@@ -288,11 +288,9 @@ def run_check(request: Request) -> None:
 
 
 def estimate_minutes(made: Audit) -> float:
-    """Return a rough time for all runs in one process, from the time of one training of the surrogate."""
-    import jax
-
+    """Return the time of all runs in one process, from a sample of the work of one attack at the greatest budget."""
+    from ..evaluation.cost import estimate_cost
     from ..evaluation.plan import Table as Rows
-    from ..evaluation.victims import train_and_predict
 
     settings = {
         "data": made.data,
@@ -306,14 +304,7 @@ def estimate_minutes(made: Audit) -> float:
         audited = make_audited(made.estimator, make_estimator(made.estimator), made.problem, train=made.sizes.train)
         plan = make_plan(settings, audited, made.problem)
         table = Rows(made.problem.imputed(rows.train), made.problem.y, made.problem.n_classes)
-        times = []
-        for _ in range(2):
-            begin = time.perf_counter()
-            train_and_predict(plan.learner, (table.samples(rows.train),), plan.schedule, table.x[rows.validation])
-            times.append(time.perf_counter() - begin)
-        jax.block_until_ready(table.x)
-    # The first time is mostly compilation, which a run does about four times over; a hypergradient costs about three
-    # trainings.
+        cost = estimate_cost(plan, table, [rows], victims={"audited": audited.victim}, seed=made.seed)
     attacks = len(made.study().runs) + made.splits * len(made.profile.defences) * (4 if made.profile.adaptive else 0)
-    members = len(audited.surrogate.members)
-    return attacks * (4 * times[0] + 3 * members * made.profile.iterations * times[1]) / 60
+    compiled = len(set(made.budgets.values())) * cost.compilation
+    return (cost.startup + compiled + attacks * (cost.attack + cost.checks + cost.victims)) / 60

@@ -1,7 +1,6 @@
 """Errors, and how sure of their means over splits one can be."""
 
 import numpy as np
-from scipy import stats
 
 from .confusion import shares
 
@@ -19,6 +18,8 @@ def student_interval(values, *, confidence: float = 0.95) -> tuple[float, float]
     values = np.asarray(values, dtype=float)
     if values.size < 3:
         return None
+    from scipy import stats  # takes long to import, and is wanted last
+
     half = stats.t.ppf(0.5 + confidence / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
     return float(values.mean() - half), float(values.mean() + half)
 

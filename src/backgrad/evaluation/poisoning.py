@@ -17,7 +17,7 @@ from ..attacks.base import AttackResult, start_points
 from ..attacks.starts import require_classes
 from ..errors import InputError
 from ..threat.model import ThreatModel
-from ..types import concatenate
+from ..types import Samples, concatenate
 from .metrics import class_errors, error_rate, squared_error, student_interval
 from .plan import Plan, Rows, Table, as_samples, attack_seed, split_key
 from .victims import fit_victim, reference_estimator, require_sound_training, train_and_predict
@@ -76,6 +76,16 @@ def craft_on_split(
     Raises:
         InputError: surrogate rows are missing, or what `Attack.craft` refuses.
     """
+    known = known_to_attacker(plan, table, rows, seed=seed)
+    return plan.attack.craft(plan.learner, known.pop("train"), known.pop("validation"), **known, progress=progress)
+
+
+def known_to_attacker(plan: Plan, table: Table, rows: Rows, *, seed: tuple[int, int]) -> dict[str, Any]:
+    """Return the rows, start and settings that the attacker of a split goes by: arguments of `Attack.craft` by name.
+
+    Raises:
+        InputError: surrogate rows are missing.
+    """
     known = rows.train if plan.threat.knowledge.knows_rows else rows.surrogate
     if known is None:
         raise InputError("this attacker does not know the training rows: give Rows.with_surrogate().")
@@ -89,17 +99,15 @@ def craft_on_split(
         start = points, labels
     if plan.reuse:
         validation = concatenate((validation, train._replace(weight=plan.reuse * train.weight)))
-    return plan.attack.craft(
-        plan.learner,
-        train,
-        validation,
-        schedule=plan.inner(split_key(seed)),
-        threat=plan.threat,
-        seed=attack_seed(seed),
-        adjoint=plan.adjoint,
-        start=start,
-        progress=progress,
-    )
+    return {
+        "train": train,
+        "validation": validation,
+        "schedule": plan.inner(split_key(seed)),
+        "threat": plan.threat,
+        "seed": attack_seed(seed),
+        "adjoint": plan.adjoint,
+        "start": start,
+    }
 
 
 def evaluate_split(
@@ -137,8 +145,7 @@ def evaluate_split(
         require_classes(table.y[rows.train])
     clean = table.samples(rows.train)
     schedule = dataclasses.replace(plan.schedule, key=split_key(seed))
-    for one in (schedule,) if plan.attack_schedule is None else (schedule, plan.inner(split_key(seed))):
-        require_sound_training(plan.learner, clean, one)
+    require_sound_plan(plan, clean, seed=seed)
     begin = time.perf_counter()
     attack = craft_on_split(plan, table, rows, seed=seed, progress=progress)
     seconds = time.perf_counter() - begin
@@ -160,6 +167,13 @@ def evaluate_split(
         attack,
         diverged,
     )
+
+
+def require_sound_plan(plan: Plan, clean: Samples, *, seed: tuple[int, int]) -> None:
+    """Raise where a plan's schedules, the victim's and the attacker's, do not train its learner on clean rows."""
+    victims = dataclasses.replace(plan.schedule, key=split_key(seed))
+    for one in (victims,) if plan.attack_schedule is None else (victims, plan.inner(split_key(seed))):
+        require_sound_training(plan.learner, clean, one)
 
 
 def training_sets(attack: AttackResult) -> dict[str, tuple[np.ndarray, np.ndarray] | None]:

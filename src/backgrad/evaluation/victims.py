@@ -1,4 +1,8 @@
-"""Victims: models trained from scratch on clean and poisoned rows, and judged on test rows."""
+"""Victims: models trained from scratch on clean and poisoned rows, and judged on test rows.
+
+scikit-learn is imported when a victim first needs it: importing it takes as long as importing JAX, and attacks begin
+without it.
+"""
 
 import dataclasses
 import warnings
@@ -9,16 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from ..errors import DivergenceError, NotConvergedError
-from ..learners.seeding import seeded
 from ..schedules import Converged, Descent, Schedule
 from ..status import Status
 from ..threat.knowledge import Member
-from ..training import largest_curvature, train
+from ..training import Trained, largest_curvature, train
 from ..types import Samples
-from .plan import Rows, Table, as_samples, attack_seed, split_key
+from .plan import Rows, Table, attack_seed, split_key
 
 
 def predict(learner: Any, params: Any, x: Float[Array, "n d"]) -> Array:
@@ -41,8 +43,9 @@ def train_and_predict(learner: Any, blocks: tuple[Samples, ...], schedule: Sched
     Returns:
         Labels 0..k−1, (n,), or responses, (n, k), of a learner of one response or of real ones.
     """
-    params, status = _fit(learner, blocks, schedule)
-    return np.asarray(predict(learner, params, jnp.asarray(x, blocks[0].x.dtype))), int(status) == Status.DIVERGED
+    trained = fit_learner(learner, blocks, schedule)
+    found = predict(learner, trained.params, jnp.asarray(x, blocks[0].x.dtype))
+    return np.asarray(found), int(trained.status) == Status.DIVERGED
 
 
 def with_points(table: Table, rows: Rows, added: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -73,9 +76,13 @@ def fit_victim(
     """
     x, y = with_points(table, rows, added)
     if isinstance(victim, Member):
+        from .trained_victim import TrainedVictim
+
         schedule = dataclasses.replace(victim.schedule, key=split_key(seed))
         return TrainedVictim(victim.learner, schedule).fit(x, y, n_classes=table.n_classes)
     from sklearn.exceptions import ConvergenceWarning
+
+    from ..learners.seeding import seeded
 
     fresh = seeded(victim, attack_seed(seed) % 2**31)
     with warnings.catch_warnings():
@@ -83,43 +90,10 @@ def fit_victim(
         return fresh.fit(x, y)
 
 
-class TrainedVictim(ClassifierMixin, BaseEstimator):
-    """A learner trained by a schedule, as scikit-learn's scorers see it.
-
-    Args:
-        learner: the victim's learner.
-        schedule: how it is trained.
-
-    Attributes:
-        classes_: 0..k−1; empty for a regression.
-        diverged_: whether training diverged.
-    """
-
-    def __init__(self, learner: Any, schedule: Schedule):
-        self.learner = learner
-        self.schedule = schedule
-
-    def fit(self, X: Any, y: Any, *, n_classes: int) -> "TrainedVictim":
-        """Train on rows with labels 0..k−1, or responses where `n_classes` is 0."""
-        rows = as_samples(X, y, n_classes)
-        self._params, status = _fit(self.learner, (rows,), self.schedule)
-        self.classes_, self.diverged_ = np.arange(n_classes), int(status) == Status.DIVERGED
-        return self
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return labels 0..k−1, (n,), or responses, (n, k)."""
-        return np.asarray(predict(self.learner, self._params, jnp.asarray(X)))
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return the learner's scores: (n,) of two classes, or (n, k)."""
-        scores = np.asarray(self.learner.scores(self._params, jnp.asarray(X)))
-        return scores[:, 1] - scores[:, 0] if scores.shape[1:] == (2,) and len(self.classes_) == 2 else scores
-
-
 @eqx.filter_jit
-def _fit(learner, blocks: tuple[Samples, ...], schedule: Schedule):
-    trained = train(learner, blocks, schedule=schedule)
-    return trained.params, trained.status
+def fit_learner(learner: Any, blocks: tuple[Samples, ...], schedule: Schedule) -> Trained:
+    """Train a learner from scratch, initial parameters included: compiled once for all who train on such rows."""
+    return train(learner, blocks, schedule=schedule)
 
 
 def reference_estimator(n_classes: int) -> Any:
@@ -136,7 +110,7 @@ def require_sound_training(learner: Any, rows: Samples, schedule: Schedule) -> N
         DivergenceError: the loss is not finite or grew; the message suggests a step size.
         NotConvergedError: a `Converged` schedule that did not converge, or has no finite optimum.
     """
-    trained = train(learner, rows, schedule=schedule)
+    trained = fit_learner(learner, (rows,), schedule)
     status = Status(int(trained.status))
     if status in (Status.NOT_CONVERGED, Status.NO_FINITE_OPTIMUM):
         raise NotConvergedError(f"{status.message}.")

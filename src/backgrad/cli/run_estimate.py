@@ -1,0 +1,87 @@
+"""Saying what an attack would cost, before it runs."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..evaluation.cost import CostEstimate, estimate_cost
+from ..evaluation.poisoning import require_sound_plan
+from ..evaluation.words import make_victims
+from .run import asked_budgets
+from .session import Session, open_session
+
+_WHAT = {
+    "start-up": "imports and data",
+    "compilation": "of every program, once a budget",
+    "attack": "{hypergradients} hypergradients of {hypergradient}",
+    "checks": "evidence that the attacks worked",
+    "victims": "trained and judged; one training {training}",
+}
+
+
+def run_estimate(
+    given: dict[str, Any], *, points: int | None, fractions: str | None, victims: str | None, begin: float
+) -> None:
+    """Check the input, measure a sample of the work, and print what all of it would cost.
+
+    Args:
+        given: the options of the groups in `backgrad.cli.options`, by name.
+        points: poisoning points to add.
+        fractions: shares of poisoned rows instead.
+        victims: further victims.
+        begin: when the command began, by `time.perf_counter`: what it takes to start is part of the cost.
+    """
+    budgets = asked_budgets(points, fractions, given["train"])
+    session = open_session(given, points=budgets[-1])
+    others = make_victims(victims, session.data.dataset)
+    clean = session.data.table.samples(session.splits[0].train)
+    require_sound_plan(session.plan, clean, seed=(session.seed, 0))
+    opened = time.perf_counter() - begin
+    found = estimate_cost(
+        session.plan, session.data.table, session.splits, budgets=budgets, victims=others, seed=session.seed
+    )
+    _print(Console(), session, budgets, found, opened)
+
+
+def _print(console: Console, session: Session, budgets: list[int], found: CostEstimate, opened: float) -> None:
+    seconds = {**found.parts, "start-up": found.startup + opened}
+    total = sum(seconds.values())
+    facts = {
+        "hypergradients": f"{found.hypergradients:,}",
+        "hypergradient": spell(found.hypergradient),
+        "training": spell(found.training),
+    }
+    name = type(session.plan.learner).__name__
+    runs = f"{len(session.splits)} split{'s' * (len(session.splits) > 1)}"
+    at = ", ".join(str(budget) for budget in budgets)
+    table = Table(title=f"{session.data.dataset.name}: {name}, {runs}, {at} points", title_justify="left")
+    table.add_column("part")
+    table.add_column("time", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("what")
+    for part, value in seconds.items():
+        table.add_row(part, spell(value), f"{value / total:.0%}", _WHAT[part].format(**facts))
+    console.print(table)
+    longest = max(seconds, key=lambda part: seconds[part])
+    console.print(f"About {spell(total)} in all, most of it {longest}.", highlight=False)
+    process = "" if found.process is None else f"{size(found.process)} for the process, of which "
+    console.print(f"Memory: {process}{size(found.memory)} for the largest program.", highlight=False)
+    console.print(f"Measured in {spell(found.took)} on this machine, as busy as it is now. Nothing was written.")
+
+
+def spell(seconds: float) -> str:
+    """Return a time in a unit that suits it."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.1f} ms"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in a unit that suits it."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6)):
+        if count >= 0.5 * length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

@@ -1,0 +1,275 @@
+"""What an evaluation will cost, measured before it starts.
+
+Every program that a split runs is compiled at its own shapes and weighed, a few units of the attack, one training of
+every kind of victim and one of each of the attack's checks are timed, and their counts are known from the settings. So
+an estimate is a measurement times whole numbers:
+
+    seconds = start-up + Σ_p [ compilation_p + K (attack_p + checks_p + victims_p) ],
+
+over the budgets p and K splits. Where there are many budgets, the least and the greatest are measured, and those
+between them lie on a line. What is assumed: splits cost alike, the machine stays as busy as it is, the points of an
+attack that moves one at a time stop as early as the first, and iterative victims take as many steps on poisoned rows as
+on clean ones.
+
+An estimate costs the compilation, about a second for each kind of work, and one call of work that is slower.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..attacks.base import Prepared, prepare
+from ..attacks.cost import Price, price, program_bytes, seconds_of
+from ..attacks.objective import differentiate, evaluate, evaluate_and_judge
+from ..errors import InputError
+from .plan import Plan, Rows, Table, as_samples, split_key
+from .poisoning import ERRORS, known_to_attacker
+from .victims import fit_learner, fit_victim, reference_estimator
+
+# What health checks compute: 𝒜 at both ends, three hypergradients, and single steps; in float64 two differences too.
+_JUDGED, _DIFFERENTIATED, _EVALUATED, _DIFFERENCES = 2, 3, 2, 8
+
+PARTS = ("start-up", "compilation", "attack", "checks", "victims")
+
+
+@dataclasses.dataclass(frozen=True)
+class CostEstimate:
+    """What a job will cost, in seconds unless it says otherwise.
+
+    Args:
+        startup: imports, once.
+        compilation: of everything, for all budgets.
+        attack: searching for points, on all splits at all budgets.
+        checks: evidence that the attacks worked, likewise.
+        victims: training and judging all victims, likewise.
+        hypergradients: computed by all searches, a number.
+        hypergradient: one of them, at the greatest budget.
+        training: one training of the victim on clean rows.
+        memory: the largest compiled program's arguments, results and arrays between, in bytes.
+        process: the most memory that this process has held so far, in bytes, having run a sample of everything; None
+            where the system does not say.
+        took: the estimate itself.
+    """
+
+    startup: float
+    compilation: float
+    attack: float
+    checks: float
+    victims: float
+    hypergradients: int
+    hypergradient: float
+    training: float
+    memory: int
+    process: int | None
+    took: float
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Seconds by the names in `PARTS`."""
+        values = (self.startup, self.compilation, self.attack, self.checks, self.victims)
+        return dict(zip(PARTS, values, strict=True))
+
+    @property
+    def seconds(self) -> float:
+        """All parts together."""
+        return sum(self.parts.values())
+
+    @property
+    def dominant(self) -> str:
+        """The part that takes longest."""
+        return max(self.parts, key=lambda name: self.parts[name])
+
+
+class _Program(NamedTuple):
+    """A compiled call."""
+
+    function: Any
+    arguments: tuple[Any, ...]
+
+
+class _Split(NamedTuple):
+    """One split at one budget: seconds of its parts, hypergradients, seconds of one, and bytes."""
+
+    compilation: float
+    attack: float
+    checks: float
+    victims: float
+    hypergradients: float
+    hypergradient: float
+    training: float
+    memory: float
+
+
+class _Compiler:
+    """Compiles, and keeps account of the time and of the memory that the programs will take."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.memory = 0
+        self.programs: list[_Program] = []
+
+    def __call__(self, function: Any, *arguments: Any) -> Callable[..., Any]:
+        begin = time.perf_counter()
+        compiled = function.lower(*arguments).compile()
+        self.seconds += time.perf_counter() - begin
+        self.memory = max(self.memory, program_bytes(compiled))
+        self.programs.append(_Program(function, arguments))
+        return compiled
+
+
+def estimate_cost(
+    plan: Plan,
+    table: Table,
+    splits: Sequence[Rows],
+    *,
+    budgets: Sequence[int] | None = None,
+    victims: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> CostEstimate:
+    """Say what `evaluate_split` will cost on some splits at some budgets.
+
+    Where JAX keeps compiled programs on disk (`jax_compilation_cache_dir`), the estimate leaves them there, and counts
+    what it takes to find them again; for that, it empties JAX's caches in memory.
+
+    Args:
+        plan: who is attacked, and how.
+        table: the data set.
+        splits: the rows of every split; the first is measured.
+        budgets: numbers of points to attack with in turn; that of the plan where omitted.
+        victims: further victims by name, as `evaluate_split` takes them.
+        seed: of the run.
+
+    Returns:
+        Seconds and bytes.
+
+    Raises:
+        InputError: no split, or what an attack refuses.
+        UnsupportedError: an attack that does not say what its search consists of.
+    """
+    if not splits:
+        raise InputError("an estimate needs at least one split; got none.")
+    begin = time.perf_counter()
+    wanted = sorted(set(budgets or [plan.threat.budget]))
+    measured = sorted({wanted[0], next((p for p in wanted if p), wanted[0]), wanted[-1]})
+    judged = {"reference": reference_estimator(table.n_classes), **(victims or {})}
+    startup, others = _price_victims(judged, table, splits[0], seed)
+    found = {p: _measure(plan.with_budget(p), table, splits[0], seed) for p in measured}
+    each = [_between(found, p) for p in wanted]
+    last, count = found[wanted[-1]], len(splits)
+    return CostEstimate(
+        startup=startup,
+        compilation=sum(one.compilation for one in each),
+        attack=count * sum(one.attack for one in each),
+        checks=count * sum(one.checks for one in each),
+        victims=count * sum(one.victims + others for one in each),
+        hypergradients=round(count * sum(one.hypergradients for one in each)),
+        hypergradient=last.hypergradient,
+        training=last.training,
+        memory=int(max(one.memory for one in each)),
+        process=process_peak(),
+        took=time.perf_counter() - begin,
+    )
+
+
+def _between(found: dict[int, _Split], budget: int) -> _Split:
+    """Return what was measured at a budget, or else what lies on the line between its neighbours."""
+    if budget in found:
+        return found[budget]
+    known = sorted(p for p in found if p)  # no points are no neighbours: nothing is searched for
+    return _Split(*(float(np.interp(budget, known, parts)) for parts in zip(*(found[p] for p in known), strict=True)))
+
+
+def _price_victims(victims: Mapping[str, Any], table: Table, rows: Rows, seed: int) -> tuple[float, float]:
+    """Return what the first fits took beyond usual ones, and the seconds of all other victims on a split."""
+    extra, usual = 0.0, 0.0
+    for victim in victims.values():
+
+        def fit(victim=victim):
+            return fit_victim(victim, table, rows, None, seed=(seed, 0)).predict(table.x[rows.test])
+
+        begin = time.perf_counter()
+        fit()
+        first = time.perf_counter() - begin
+        again = seconds_of(fit) if first < 60 else first
+        extra, usual = extra + max(first - again, 0.0), usual + len(ERRORS) * again
+    return extra, usual
+
+
+def _measure(plan: Plan, table: Table, rows: Rows, seed: int) -> _Split:
+    """Compile, weigh and time what one split at one budget runs."""
+    compiler, budget = _Compiler(), plan.threat.budget
+    clean, schedule = table.samples(rows.train), dataclasses.replace(plan.schedule, key=split_key((seed, 0)))
+    fits: list[float] = []
+    known = known_to_attacker(plan, table, rows, seed=(seed, 0))
+    ready = prepare(plan.learner, known.pop("train"), known.pop("validation"), **known)
+    points = as_samples(*_start(ready, clean.x.shape[1], table.n_classes), table.n_classes)
+    for blocks in ((clean,), (clean, points)):
+        fit = compiler(fit_learner, plan.learner, blocks, schedule)
+        fits.append(seconds_of(lambda fit=fit, blocks=blocks: fit(plan.learner, blocks, schedule)))
+    sound = 1 if plan.attack_schedule is None else 2
+    search = _price_search(plan, ready, compiler, known["seed"]) if budget else Price(0.0, 0)
+    checks = _price_checks(ready, compiler, budget)
+    return _Split(
+        compilation=_compile_again(compiler),
+        attack=search.seconds,
+        checks=checks + sound * fits[0],
+        victims=fits[0] + 2 * fits[1],
+        hypergradients=search.hypergradients,
+        hypergradient=search.each,
+        training=fits[0],
+        memory=compiler.memory,
+    )
+
+
+def _start(ready: Prepared, d: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and labels (or responses) of the starting points."""
+    x, y = (np.asarray(part) for part in ready.objective.split(ready.start))
+    return x[:, :d], np.argmax(y, axis=1) if n_classes else y
+
+
+def _price_search(plan: Plan, ready: Prepared, compiler: _Compiler, seed: int) -> Price:
+    seconds, hypergradients = 0.0, 0
+    for work in plan.attack.work(ready.objective, ready.feasible, ready.start, seed=seed):
+        found = price(work, compiler(work.function, *work.arguments(1)))
+        seconds, hypergradients = seconds + found.seconds, hypergradients + found.hypergradients
+    return Price(seconds, hypergradients)
+
+
+def _price_checks(ready: Prepared, compiler: _Compiler, budget: int) -> float:
+    """Return the seconds of the evidence of an attack's health on a split."""
+    arguments = ready.objective, ready.start
+    judge = compiler(evaluate_and_judge, *arguments)
+    judging = seconds_of(lambda: judge(*arguments))
+    if budget == 0:
+        return judging
+    slope, value = compiler(differentiate, *arguments), compiler(evaluate, *arguments)
+    counted = _EVALUATED + (_DIFFERENCES if ready.start.dtype == jnp.float64 else 0)
+    differentiating, evaluating = (seconds_of(lambda call=call: call(*arguments)) for call in (slope, value))
+    return _JUDGED * judging + _DIFFERENTIATED * differentiating + counted * evaluating
+
+
+def _compile_again(compiler: _Compiler) -> float:
+    """Return the seconds that compilation will take in the job: less than now where programs are kept on disk."""
+    if not getattr(jax.config, "jax_compilation_cache_dir", None):
+        return compiler.seconds
+    jax.clear_caches()
+    again = _Compiler()
+    for program in compiler.programs:
+        again(program.function, *program.arguments)
+    return again.seconds
+
+
+def process_peak() -> int | None:
+    """Return the most memory that this process has held, in bytes; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -1,0 +1,144 @@
+"""Estimates of cost, against counts by hand and against what a job really does."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import backgrad as bg
+from backgrad.attacks.base import Attack
+from backgrad.errors import InputError, UnsupportedError
+from backgrad.evaluation import cost
+from backgrad.evaluation.cost import PARTS, estimate_cost
+from backgrad.evaluation.plan import Plan, Rows, Table
+from backgrad.evaluation.poisoning import craft_on_split
+
+DATA = bg.load("blobs2")
+TABLE = Table(DATA.x, DATA.y, 2)
+P = 4
+
+
+def split(k=0):
+    rows = bg.split_rows(600, train=20, validation=40, seed=0, split=k, labels=DATA.y)
+    return Rows(rows.train, rows.validation, rows.test)
+
+
+PLAN = Plan(
+    learner=bg.LogisticRegression(2),
+    schedule=bg.Descent(20, 2.0),
+    attack=bg.JointAttack(15, step_size=0.3),
+    threat=bg.ThreatModel(P),
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Take every time once, and compile nothing twice."""
+    monkeypatch.setattr("backgrad.attacks.cost._ENOUGH", 0.0)
+
+
+@pytest.fixture(scope="module")
+def one():
+    return estimate_cost(PLAN, TABLE, [split(0)])
+
+
+def test_an_estimate_counts_the_hypergradients_that_the_attack_computes(one):
+    found = craft_on_split(PLAN, TABLE, split(), seed=(0, 0))
+    assert one.hypergradients == found.health.evaluations == 15
+    assert one.hypergradient > 0
+    assert one.attack == pytest.approx(15 * one.hypergradient)
+
+
+def test_an_estimate_adds_up_and_says_what_takes_longest(one):
+    assert tuple(one.parts) == PARTS
+    assert one.seconds == pytest.approx(sum(one.parts.values()))
+    assert one.parts[one.dominant] == max(one.parts.values())
+    assert all(value >= 0 for value in one.parts.values())
+    assert one.compilation > one.training > 0
+
+
+def test_memory_is_that_of_the_largest_program(one):
+    # The trajectory alone: 20 steps of a weight vector and a bias, in float64 or float32.
+    width = jax.numpy.zeros(()).dtype.itemsize
+    assert one.memory > 20 * 3 * width
+    longer = dataclasses.replace(PLAN, schedule=bg.Descent(2000, 2.0))
+    grown = estimate_cost(longer, TABLE, [split(0)]).memory - one.memory
+    assert grown > 0.99 * (2000 - 20) * 3 * width
+    assert one.process is None or one.process > 50e6
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """Measurements that lie on a line, and the budgets that they were asked for."""
+    asked = []
+
+    def measure(plan, *_):
+        asked.append(plan.threat.budget)
+        p = plan.threat.budget
+        return cost._Split(1.0, 2.0 * p, 0.5 * p, 1.0, 15.0, 0.1, 0.01, 1000.0 * p)
+
+    monkeypatch.setattr(cost, "_measure", measure)
+    monkeypatch.setattr(cost, "_price_victims", lambda *_: (0.25, 3.0))
+    return asked
+
+
+def test_a_curve_is_measured_at_its_ends_and_summed_over_budgets_and_splits(lines):
+    found = estimate_cost(PLAN, TABLE, [split(0), split(1)], budgets=[0, 2, 6, 10])
+    assert lines == [0, 2, 10]
+    assert found.attack == pytest.approx(2 * 2.0 * (2 + 6 + 10))
+    assert found.checks == pytest.approx(2 * 0.5 * (2 + 6 + 10))
+    assert found.victims == pytest.approx(2 * 4 * (1.0 + 3.0))
+    assert (found.startup, found.compilation, found.hypergradients) == (0.25, 4.0, 2 * 4 * 15)
+    assert found.memory == 10_000
+
+
+def test_no_points_search_for_nothing():
+    found = estimate_cost(PLAN, TABLE, [split(0)], budgets=[0])
+    assert (found.attack, found.hypergradients) == (0.0, 0)
+    assert found.victims > 0
+
+
+def test_a_rehearsal_is_counted_with_its_shorter_training():
+    plan = dataclasses.replace(PLAN, attack=dataclasses.replace(PLAN.attack, rehearsal=5))
+    assert estimate_cost(plan, TABLE, [split(0)]).hypergradients == 15 + 5
+
+
+def test_points_that_move_in_turn_are_counted_by_the_first():
+    attack = bg.CoordinateAttack(max_steps=3, epsilon=0.0, step_size=1e-3, passes=2)
+    found = estimate_cost(dataclasses.replace(PLAN, attack=attack), TABLE, [split(0)])
+    # Each turn: the gradient where the point is, and at most one a step.
+    assert 2 * P * 2 <= found.hypergradients <= 2 * P * 4
+
+
+@pytest.mark.parametrize("attack", [bg.LabelFlip(), bg.RandomPoints(draws=3)], ids=["label flips", "random points"])
+def test_controls_compute_no_hypergradients(attack):
+    found = estimate_cost(dataclasses.replace(PLAN, attack=attack), TABLE, [split(0)])
+    assert found.hypergradients == 0
+    assert (found.attack > 0) == isinstance(attack, bg.RandomPoints)
+
+
+def test_programs_kept_on_disk_are_counted_as_found_again(tmp_path, monkeypatch):
+    counted = []
+    monkeypatch.setattr(cost, "_compile_again", lambda compiler: counted.append(compiler) or 0.125)
+    assert estimate_cost(PLAN, TABLE, [split(0)]).compilation == 0.125
+    (compiler,) = counted
+    # Two victims' trainings, the search, and the three functions of the checks.
+    assert len(compiler.programs) == 6
+
+
+def test_an_estimate_refuses_what_it_cannot_know():
+    class Own(Attack):
+        def search(self, objective, feasible, start, *, seed, progress):
+            raise NotImplementedError
+
+    with pytest.raises(InputError, match="at least one split"):
+        estimate_cost(PLAN, TABLE, [])
+    with pytest.raises(UnsupportedError, match="Own does not say what its search consists of"):
+        estimate_cost(dataclasses.replace(PLAN, attack=Own()), TABLE, [split(0)])
+
+
+def test_between_two_budgets_lies_the_line():
+    ends = {0: cost._Split(*[0.0] * 8), 2: cost._Split(*range(8)), 4: cost._Split(*range(2, 10))}
+    np.testing.assert_allclose(cost._between(ends, 3), np.arange(1, 9))
+    assert cost._between(ends, 0) is ends[0]
