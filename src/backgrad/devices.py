@@ -12,7 +12,7 @@ like any other once `jax.distributed.initialize` has been called by each of them
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -59,7 +59,7 @@ class SpreadRows(eqx.Module):
         return self.rows.weight
 
 
-def row_mesh(devices: Any) -> Mesh | None:
+def row_mesh(devices: int | str | Mesh | None) -> Mesh | None:
     """Return the mesh that rows are spread over, or None where that is not asked for.
 
     Args:
@@ -137,10 +137,18 @@ def rows_of(block: Samples | SpreadRows) -> Samples:
     return block.rows if isinstance(block, SpreadRows) else block
 
 
-def namespace(array: Any) -> Any:
-    """Return NumPy for an array in this process's memory, and `jax.numpy` for one that lies elsewhere or in parts."""
-    far = isinstance(array, jax.Array) and (len(array.devices()) > 1 or array.device.platform != "cpu")
-    return jnp if far else np
+def holds(test: Callable[[Any, Any], Any], array: Any) -> bool:
+    """Tell whether something holds of an array, which is only copied where it lies in this process's memory.
+
+    Args:
+        test: of `numpy` or `jax.numpy`, and the array.
+        array: not a traced one.
+    """
+    places = array.devices() if isinstance(array, jax.Array) else set()
+    if len(places) <= 1 and {place.platform for place in places} <= {"cpu"}:
+        return bool(test(np, np.asarray(array)))
+    with jax.ensure_compile_time_eval():
+        return bool(test(jnp, array))
 
 
 def on_host(array: Any) -> np.ndarray:

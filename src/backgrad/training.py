@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from .adjoints.base import Adjoint, Field, Problem, tree_add, tree_norm
 from .adjoints.checkpointed import Checkpointed
 from .adjoints.implicit import Implicit
-from .devices import along_rows, join, namespace
+from .devices import along_rows, holds, join
 from .errors import InputError, UnsupportedError
 from .schedules import Converged, Descent, Schedule, initial_key
 from .status import Status
@@ -375,10 +375,12 @@ def check_samples(learner, blocks: tuple[Samples, ...]) -> None:
             )
         _check_block(learner, block, blocks[0])
         for name, values in zip(Samples._fields, block, strict=True):
-            if not isinstance(values, Tracer) and not namespace(values).isfinite(values).all():
+            if not isinstance(values, Tracer) and not holds(lambda xp, a: xp.isfinite(a).all(), values):
                 raise InputError(f"rows must be finite, but {name} holds NaN or infinity: drop or impute those rows.")
     weights = [block.weight for block in blocks]
-    if not any(isinstance(one, Tracer) for one in weights) and not any(namespace(one).sum(one) > 0 for one in weights):
+    if not any(isinstance(one, Tracer) for one in weights) and not any(
+        holds(lambda xp, a: a.sum() > 0, w) for w in weights
+    ):
         raise InputError("rows must have weights of which one at least is above 0; all are 0: give some row a weight.")
 
 

@@ -105,7 +105,7 @@ class Attack(eqx.Module):
         seed: int,
         adjoint: Adjoint | None = None,
         start: tuple[np.ndarray, np.ndarray] | None = None,
-        devices: Any = None,
+        devices: int | str | Mesh | None = None,
         progress: Progress = lambda share: None,
     ) -> AttackResult:
         """Craft poisoning points against a learner.

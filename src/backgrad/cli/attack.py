@@ -23,6 +23,10 @@ def attack(
         str | None,
         typer.Option(help="Further victims: learners or scikit-learn classes, a,b,….", rich_help_panel=_RUN),
     ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(help="Spread rows and points over so many devices, or all (default: one).", rich_help_panel=_RUN),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for attack.json and points.npz.", rich_help_panel=_RUN)] = Path(
         "backgrad-out"
     ),
@@ -35,4 +39,4 @@ def attack(
     """
     from .run import run_attack
 
-    run_attack(given, points=points, fractions=fractions, victims=victims, out=out)
+    run_attack(given, points=points, fractions=fractions, victims=victims, devices=devices, out=out)

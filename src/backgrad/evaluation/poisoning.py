@@ -98,6 +98,7 @@ def craft_on_split(
         seed=attack_seed(seed),
         adjoint=plan.adjoint,
         start=start,
+        devices=plan.devices,
         progress=progress,
     )
 
