@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -19,10 +18,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from .adjoints.base import Adjoint, Field, Problem, tree_add, tree_norm
 from .adjoints.checkpointed import Checkpointed
 from .adjoints.implicit import Implicit
+from .devices import along_rows, holds, join
 from .errors import InputError, UnsupportedError
 from .schedules import Converged, Descent, Schedule, initial_key
 from .status import Status
-from .types import Params, Samples, concatenate
+from .types import Params, Samples
 
 
 class LossField(Field):
@@ -71,7 +71,7 @@ class LossField(Field):
                 )
             start += size
         assert parts is not None, "train refuses an empty tuple of blocks"
-        return parts
+        return along_rows(parts)
 
 
 class ClippedField(LossField):
@@ -152,7 +152,7 @@ class _Concatenated(eqx.Module):
     loss: Callable[..., Any]
 
     def __call__(self, params: Params, blocks: tuple[Samples, ...]):
-        return self.loss(params, concatenate(blocks))
+        return self.loss(params, join(blocks))
 
 
 class Trained(NamedTuple):
@@ -231,6 +231,8 @@ def _train(learner, blocks, schedule, adjoint, params, probe) -> Trained:
         inner = _train(learner.learner, blocks, schedule, adjoint, learner.inner_params(params), probe)
         return inner._replace(params=learner.join(state, inner.params))
     batches = schedule.batches(sum(b.weight.shape[0] for b in blocks)) if isinstance(schedule, Descent) else None
+    if batches is None:
+        blocks = along_rows(blocks)  # for mini-batches, blocks that are everywhere are at hand where they are
     noise = _noisy_loss(learner)
     key = None if noise is None else jax.random.fold_in(initial_key(schedule), 2)  # 1 is that of the batches
     plain = field = LossField(_loss_over(learner), blocks, batches, noise, key)
@@ -373,10 +375,12 @@ def check_samples(learner, blocks: tuple[Samples, ...]) -> None:
             )
         _check_block(learner, block, blocks[0])
         for name, values in zip(Samples._fields, block, strict=True):
-            if not isinstance(values, Tracer) and not np.isfinite(np.asarray(values)).all():
+            if not isinstance(values, Tracer) and not holds(lambda xp, a: xp.isfinite(a).all(), values):
                 raise InputError(f"rows must be finite, but {name} holds NaN or infinity: drop or impute those rows.")
     weights = [block.weight for block in blocks]
-    if not any(isinstance(one, Tracer) for one in weights) and not any(np.asarray(one).sum() > 0 for one in weights):
+    if not any(isinstance(one, Tracer) for one in weights) and not any(
+        holds(lambda xp, a: a.sum() > 0, w) for w in weights
+    ):
         raise InputError("rows must have weights of which one at least is above 0; all are 0: give some row a weight.")
 
 

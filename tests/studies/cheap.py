@@ -15,8 +15,12 @@ TASKS = {"walk": Task(WALK, "tests.studies.cheap:check")}
 
 
 def walk(settings, split, seed, progress=lambda share: None):
-    """Take a random walk; note in the folder `log` that it began, and `seconds` later that it ended."""
+    """Take a random walk; note in the file `log` that it began, and `seconds` later that it ended.
+
+    The file `processes` tells in which process it began.
+    """
     note(settings.get("log"), f"began {settings['size']} {split}")
+    note(settings.get("processes"), f"{os.getpid()} {settings['size']} {split}")
     for k in range(4):
         progress(k / 4)
         time.sleep(settings.get("seconds", 0.0) / 4)

@@ -1,7 +1,12 @@
 """A real Dask cluster of two worker processes, on loopback."""
 
+import collections
 import contextlib
 import importlib.util
+import os
+import signal
+import threading
+import time
 import warnings
 
 import pytest
@@ -57,6 +62,44 @@ def test_two_dask_workers_find_the_same_as_this_process(cluster, tmp_path):
     words = [line.split()[0] for line in log.read_text().splitlines()]
     assert "began began" in " ".join(words)
     assert words.count("ended") == 6
+
+
+def kill_one(processes, log, store, names, killed):
+    """Wait for a process that does its second run or a later one, all before it being in the store; kill -9 it then."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        begun, ended = lines_of(processes), {line.partition(" ")[2] for line in lines_of(log) if line[0] == "e"}
+        for process in {line.split()[0] for line in begun}:
+            *before, now = (line.partition(" ")[2] for line in begun if line.split()[0] == process)
+            if before and now not in ended and all(store.file(names[name]).exists() for name in before):
+                killed.append(now)
+                os.kill(int(process), signal.SIGKILL)
+                return
+        time.sleep(0.01)
+
+
+def lines_of(file):
+    return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
+def test_a_dask_worker_that_is_killed_costs_only_its_run(cluster, tmp_path):
+    log, processes, killed = tmp_path / "log", tmp_path / "processes", []
+    store, walks = Store(tmp_path / "runs"), study(splits=4, seconds=0.8, log=str(log), processes=str(processes))
+    names = {f"{run.settings['size']} {run.split}": run for run in walks.runs}
+    killer = threading.Thread(target=kill_one, args=(processes, log, store, names, killed))
+    killer.start()
+    summary = run_study(walks, store, scheduler=scheduler(cluster), tasks=TASKS)
+    killer.join()
+    assert (summary.done, summary.failures) == (8, ())
+    assert len(killed) == 1
+    began = collections.Counter(line.partition(" ")[2] for line in lines_of(processes))
+    assert began == dict.fromkeys(names, 1) | {killed[0]: 2}
+    ended = [line for line in lines_of(log) if line.startswith("ended")]
+    assert len(ended) == len(set(ended)) == 8
+    here, plain = Store(tmp_path / "here"), study(splits=4)
+    run_study(plain, here, tasks=TASKS)
+    assert [here.read(run).digest for run in plain.runs] == [store.read(run).digest for run in walks.runs]
 
 
 def test_failures_on_dask_are_told_as_they_are_here(cluster, tmp_path):

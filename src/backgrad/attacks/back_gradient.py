@@ -41,6 +41,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..checks import check_count, check_positive, check_share
+from ..devices import SpreadRows, everywhere, replicate, rows_of, spreading
 from ..threat.feasible import FeasibleSet, unit
 from ..types import Samples
 from .base import Attack, Optimised, Progress
@@ -118,7 +119,7 @@ class JointAttack(Attack):
             begin = self._rehearse(objective, feasible, start, seed, lambda share: progress(told * share))
             # What is better halfway need not be so at the end: the start stays the best until it is beaten.
             least = evaluate(objective, start)
-        state = self._begin(feasible, begin, start, least, seed)
+        state = replicate(self._begin(feasible, begin, start, least, seed), objective.mesh)
         values, drifts = [], []
         chunk = self._chunk
         for first in range(0, self.iterations, chunk):
@@ -191,18 +192,20 @@ class JointAttack(Attack):
         if self.redraw:
             objective = objective.redrawn(jax.random.fold_in(state.key, state.step))
         soft, pull = jax.vjp(lambda latent: feasible.relax(latent, temperature), state.latent)
-        found = objective.hypergradient(soft, climb=self.climb(objective.validation, state))
+        with spreading(objective.mesh):
+            found = objective.hypergradient(soft, climb=self.climb(objective.validation, state))
         points = feasible.project(soft)
         value = found.value if feasible.exact else objective(points)
         return points, value, pull(found.gradient)[0], found.drift
 
-    def climb(self, validation: Samples, state: SearchState) -> Samples | None:
+    def climb(self, validation: Samples | SpreadRows, state: SearchState) -> Samples | None:
         """Return the rows of this iteration's gradient, or None where they are the validation rows themselves."""
         if self.dropout == 0:
             return None
         key = jax.random.fold_in(state.key, state.step)
-        keep = jax.random.bernoulli(key, 1 - self.dropout, validation.x.shape)
-        return validation._replace(x=jnp.where(keep, validation.x, 0.0))
+        rows = rows_of(validation)
+        keep = jax.random.bernoulli(key, 1 - self.dropout, rows.x.shape)
+        return rows._replace(x=jnp.where(keep, rows.x, 0.0))
 
     def temperature(self, state: SearchState) -> Float[Array, ""]:
         """Return τ_i."""
@@ -247,7 +250,8 @@ def _advance(
     def step(state: SearchState, i):
         return jax.lax.cond(i < count, lambda s: _step(attack, objective, feasible, s), _idle, state)
 
-    return jax.lax.scan(step, state, jnp.arange(chunk, dtype=jnp.int32))
+    with spreading(objective.mesh):
+        return everywhere(jax.lax.scan(step, state, jnp.arange(chunk, dtype=jnp.int32)))
 
 
 def _idle(state: SearchState):

@@ -9,8 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from ..adjoints.base import Adjoint
+from ..devices import on_host, replicate, row_mesh, spread_rows
 from ..errors import InputError, UnsupportedError
 from ..schedules import Schedule
 from ..status import Status
@@ -117,6 +119,7 @@ class Attack(eqx.Module):
         seed: int,
         adjoint: Adjoint | None = None,
         start: tuple[np.ndarray, np.ndarray] | None = None,
+        devices: int | str | Mesh | None = None,
         progress: Progress = lambda share: None,
     ) -> AttackResult:
         """Craft poisoning points against a learner.
@@ -131,13 +134,16 @@ class Attack(eqx.Module):
             adjoint: how hypergradients are computed; exact for the schedule where omitted.
             start: features (p, d) and labels (p,) to start from (of a regression, responses (p, k)); flipped
                 training rows where omitted.
+            devices: over how many devices rows and points are spread, or `"all"`, see `backgrad.devices`; none of this
+                where omitted, which leaves all work to JAX's default device.
             progress: called with the share of the work done, 0 … 1.
 
         Returns:
             The points, their labels, and evidence that the attack worked.
 
         Raises:
-            InputError: rows that do not fit, more points than rows, or starting points outside the feasible set.
+            InputError: rows that do not fit, more points than rows, starting points outside the feasible set, or more
+                devices than there are.
         """
         objective, feasible, begin, threat = prepare(
             learner,
@@ -148,6 +154,7 @@ class Attack(eqx.Module):
             seed=seed,
             adjoint=adjoint,
             start=start,
+            devices=devices,
         )
         if threat.budget == 0:
             found = Optimised(begin, np.zeros(0), 0.0)
@@ -196,12 +203,15 @@ def prepare(
     seed: int,
     adjoint: Adjoint | None = None,
     start: tuple[np.ndarray, np.ndarray] | None = None,
+    devices: int | str | Mesh | None = None,
 ) -> Prepared:
     """Check what an attack was given, and return what its search needs; arguments as in `Attack.craft`.
 
     Raises:
-        InputError: rows that do not fit, more points than rows, or starting points outside the feasible set.
+        InputError: rows that do not fit, more points than rows, starting points outside the feasible set, or more
+            devices than there are.
     """
+    mesh = row_mesh(devices)
     for rows in (train, validation):
         check_samples(learner, (rows,))
     threat.goal.check(validation)
@@ -214,9 +224,9 @@ def prepare(
     begin = _feasible_start(points, train, threat)
     feasible, begin = _with_labels(threat, begin, soft)
     objective = make_objective(
-        learner, train, validation, schedule=schedule, threat=threat, labels=soft, adjoint=adjoint
+        learner, train, validation, schedule=schedule, threat=threat, labels=soft, adjoint=adjoint, mesh=mesh
     )
-    return Prepared(objective, feasible, begin, threat)
+    return Prepared(objective, feasible, replicate(begin, mesh), threat)
 
 
 def make_objective(
@@ -228,6 +238,7 @@ def make_objective(
     threat: ThreatModel,
     labels: jax.Array,
     adjoint: Adjoint | None = None,
+    mesh: Mesh | None = None,
 ) -> OuterObjective:
     """Return the attacker's objective as a function of the points.
 
@@ -239,6 +250,7 @@ def make_objective(
         threat: goal, knowledge and labels.
         labels: soft labels of the points, (p, k).
         adjoint: how hypergradients are computed; exact for the schedule where omitted.
+        mesh: of the devices that rows and points are spread over, from `backgrad.devices.row_mesh`.
     """
     groups, sizes = group_members(threat.knowledge.members(learner, schedule), train.x.dtype)
     adjoints = tuple(default_adjoint(group.schedule) if adjoint is None else adjoint for group in groups)
@@ -247,12 +259,13 @@ def make_objective(
         sizes,
         adjoints,
         threat.goal,
-        train,
-        validation,
+        train if mesh is None else spread_rows(train, mesh),
+        validation if mesh is None else spread_rows(validation, mesh),
         labels,
         threat.labels,
         threat.knowledge.caution,
         _numbers_as_arrays(threat.evasion, train.x.dtype),
+        mesh,
     )
 
 
@@ -279,7 +292,7 @@ def start_points(
     Returns:
         Features (p, d), and labels (p,) or responses (p, k).
     """
-    x, y, rng = np.asarray(rows.x), np.asarray(rows.y), np.random.default_rng(seed)
+    x, y, rng = on_host(rows.x), on_host(rows.y), np.random.default_rng(seed)
     if not is_one_hot(y):
         return far_responses(x, y, points=threat.budget, rng=rng)
     labels = np.argmax(y, axis=1)
@@ -294,7 +307,7 @@ def start_points(
 def _soft_labels(labels, train: Samples, threat: ThreatModel) -> jax.Array:
     """Return soft labels (p, k); raise unless there is a label of an existing class, or a response, for every point."""
     k, names = train.y.shape[1], np.asarray(labels)
-    if not is_one_hot(np.asarray(train.y)):
+    if not is_one_hot(on_host(train.y)):
         if names.shape not in ((threat.budget, k), (threat.budget,) if k == 1 else ()):
             raise InputError(f"responses of starting points must have shape {(threat.budget, k)}; got {names.shape}.")
         return jnp.asarray(names.reshape(threat.budget, k), train.x.dtype)
@@ -333,7 +346,7 @@ def _with_labels(threat: ThreatModel, begin: jax.Array, soft: jax.Array) -> tupl
 def _hard(objective: OuterObjective, points: jax.Array, *, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return features, and labels 0..k−1 or responses."""
     x, y = (np.asarray(part) for part in objective.split(points))
-    return x, y if n_classes == 1 or not is_one_hot(np.asarray(objective.train.y)) else np.argmax(y, axis=1)
+    return x, y if n_classes == 1 or not is_one_hot(on_host(objective.train.y)) else np.argmax(y, axis=1)
 
 
 def _health(objective, feasible: FeasibleSet, begin, found: Optimised, seed: int) -> AttackHealth:

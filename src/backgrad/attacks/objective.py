@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..adjoints.base import Adjoint
+from ..devices import SpreadRows, everywhere, rows_of, spreading
 from ..errors import UnsupportedError
 from ..schedules import Descent
 from ..threat.evasion import Evasion
@@ -57,18 +59,20 @@ class OuterObjective(eqx.Module):
         rule: who labels the points.
         caution: c.
         evasion: the defence that the attacker knows.
+        mesh: the devices that rows and, while training runs, points are spread over; None for one device.
     """
 
     groups: tuple[Member, ...]
     sizes: tuple[int, ...] = eqx.field(static=True)
     adjoints: tuple[Adjoint, ...]
     goal: Goal
-    train: Samples
-    validation: Samples
+    train: Samples | SpreadRows
+    validation: Samples | SpreadRows
     labels: Float[Array, "p k"]
     rule: LabelRule = eqx.field(static=True)
     caution: float = eqx.field(default=0.0, static=True)
     evasion: Evasion | None = None
+    mesh: Mesh | None = eqx.field(default=None, static=True)
 
     def __call__(self, points: Float[Array, "p _"]) -> Float[Array, ""]:
         """Return 𝒜 with all points present."""
@@ -77,7 +81,8 @@ class OuterObjective(eqx.Module):
         def value(member: Member, adjoint: Adjoint):
             return self._value(member, adjoint, points, weight, (), None)[1][0]
 
-        return self._combine(self._over_members(value))
+        with spreading(self.mesh):
+            return self._combine(self._over_members(value))
 
     def judged(self, points: Float[Array, "p _"]) -> tuple[Float[Array, ""], Int[Array, ""]]:
         """Return 𝒜 with all points present, and the worst `Status` in which the training of a member ended."""
@@ -86,8 +91,9 @@ class OuterObjective(eqx.Module):
         def value(member: Member, adjoint: Adjoint):
             return self._value(member, adjoint, points, weight, (), None)[1]
 
-        values, statuses = self._over_members(value)
-        return self._combine(values), jnp.max(statuses)
+        with spreading(self.mesh):
+            values, statuses = self._over_members(value)
+            return self._combine(values), jnp.max(statuses)
 
     def hypergradient(
         self,
@@ -115,11 +121,12 @@ class OuterObjective(eqx.Module):
             (_, (own, _)), found = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)(points, probe)
             return own, *found
 
-        values, gradients, drifts = self._over_members(differentiate_member)
-        if sum(self.sizes) == 1:
-            return Hypergradient(values[0], gradients[0], drifts[0])
-        combined, share = jax.value_and_grad(self._combine)(values)
-        return Hypergradient(combined, jnp.tensordot(share, gradients, axes=1), jnp.max(drifts))
+        with spreading(self.mesh):
+            values, gradients, drifts = self._over_members(differentiate_member)
+            if sum(self.sizes) == 1:
+                return everywhere(Hypergradient(values[0], gradients[0], drifts[0]))
+            combined, share = jax.value_and_grad(self._combine)(values)
+            return everywhere(Hypergradient(combined, jnp.tensordot(share, gradients, axes=1), jnp.max(drifts)))
 
     def redrawn(self, key: PRNGKeyArray) -> "OuterObjective":
         """Return the same objective with other initial parameters and batches, those that follow from a key."""
@@ -184,9 +191,9 @@ class OuterObjective(eqx.Module):
     def _value(self, member: Member, adjoint: Adjoint, points, weight, others, probe, climb=None):
         """Return the goal's value on the rows to climb on; and on the validation rows, with training's status."""
         x, y = self.split(points)
-        blocks = (self.train, *others, Samples(x, y, weight))
+        blocks = (rows_of(self.train), *others, Samples(x, y, weight))
         trained = train(member.learner, blocks, schedule=member.schedule, adjoint=adjoint, probe=probe)
-        own = self.goal.value(member.learner, trained.params, self.validation)
+        own = self.goal.value(member.learner, trained.params, rows_of(self.validation))
         climbed = own if climb is None else self.goal.value(member.learner, trained.params, climb)
         if self.evasion is not None:
             cost = self.evasion.penalty(Samples(x, y, weight), member.learner, trained.params)

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..checks import check_count, check_not_negative, check_positive
+from ..devices import everywhere, spreading
 from ..threat.feasible import FeasibleSet
 from ..types import Samples
 from .base import Attack, Optimised, Progress
@@ -173,4 +174,5 @@ def _ascend(
         x, found.value, found.gradient, jnp.int32(0), values.at[0].set(found.value), jnp.int32(0), found.drift
     )
     end = jax.lax.while_loop(more, step, begin)
-    return points.at[mover].set(end.x[0]), end.values, end.i + 1, end.drift
+    with spreading(objective.mesh):
+        return everywhere((points.at[mover].set(end.x[0]), end.values, end.i + 1, end.drift))

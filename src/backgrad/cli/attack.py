@@ -24,6 +24,10 @@ def attack(
         str | None,
         typer.Option(help="Further victims: learners or scikit-learn classes, a,b,….", rich_help_panel=_RUN),
     ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(help="Spread rows and points over so many devices, or all (default: one).", rich_help_panel=_RUN),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for attack.json and points.npz.", rich_help_panel=_RUN)] = Path(
         "backgrad-out"
     ),
@@ -44,8 +48,8 @@ def attack(
     if estimate:
         from .run_estimate import run_estimate
 
-        run_estimate(given, points=points, fractions=fractions, victims=victims, begin=begin)
+        run_estimate(given, points=points, fractions=fractions, victims=victims, devices=devices, begin=begin)
         return
     from .run import run_attack
 
-    run_attack(given, points=points, fractions=fractions, victims=victims, out=out)
+    run_attack(given, points=points, fractions=fractions, victims=victims, devices=devices, out=out)

@@ -66,6 +66,7 @@ def describe_session(session: Session) -> dict[str, Any]:
         "attack_settings": {f.name: getattr(plan.attack, f.name) for f in dataclasses.fields(plan.attack)},
         "threat_model": plan.threat.describe(),
         "poison_fraction": budget / (size + budget),
+        **({} if plan.devices is None else {"devices": plan.devices}),
     }
 
 

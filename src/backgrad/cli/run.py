@@ -1,5 +1,6 @@
 """Running an attack over splits: progress, the table at the end, the files."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..devices import row_mesh
 from ..errors import InputError
 from ..evaluation.poisoning import ERRORS, SplitOutcome, evaluate_split, summarise
 from ..evaluation.security_curve import budget_of
@@ -20,11 +22,17 @@ from .session import Session, open_session, parse_fractions
 
 
 def run_attack(
-    given: dict[str, Any], *, points: int | None, fractions: str | None, victims: str | None, out: Path
+    given: dict[str, Any],
+    *,
+    points: int | None,
+    fractions: str | None,
+    victims: str | None,
+    devices: str | None,
+    out: Path,
 ) -> None:
     """Check the input, attack every split at every budget, print the table and write the files."""
     budgets = asked_budgets(points, fractions, given["train"])
-    session = open_session(given, points=budgets[-1])
+    session = spread(open_session(given, points=budgets[-1]), devices)
     others = make_victims(victims, session.data.dataset)
     console = Console(stderr=True)
     with OutputFolder(out) as folder:
@@ -35,6 +43,13 @@ def run_attack(
         folder.prepare("points.npz", lambda path: np.savez_compressed(path, allow_pickle=False, **arrays(outcomes)))
         folder.commit()
     _print(Console(), session, found, out)
+
+
+def spread(session: Session, devices: str | None) -> Session:
+    """Return a session whose attack uses so many devices."""
+    number = int(devices) if devices is not None and devices.isdecimal() else devices
+    row_mesh(number)  # raises now, not after minutes of work
+    return dataclasses.replace(session, plan=dataclasses.replace(session.plan, devices=number))
 
 
 def asked_budgets(points: int | None, fractions: str | None, train: int) -> list[int]:

@@ -9,7 +9,7 @@ from rich.table import Table
 from ..evaluation.cost import CostEstimate, estimate_cost
 from ..evaluation.poisoning import require_sound_plan
 from ..evaluation.words import make_victims
-from .run import asked_budgets
+from .run import asked_budgets, spread
 from .session import Session, open_session
 
 _WHAT = {
@@ -22,7 +22,13 @@ _WHAT = {
 
 
 def run_estimate(
-    given: dict[str, Any], *, points: int | None, fractions: str | None, victims: str | None, begin: float
+    given: dict[str, Any],
+    *,
+    points: int | None,
+    fractions: str | None,
+    victims: str | None,
+    devices: str | None,
+    begin: float,
 ) -> None:
     """Check the input, measure a sample of the work, and print what all of it would cost.
 
@@ -31,10 +37,11 @@ def run_estimate(
         points: poisoning points to add.
         fractions: shares of poisoned rows instead.
         victims: further victims.
+        devices: over how many the work is spread.
         begin: when the command began, by `time.perf_counter`: what it takes to start is part of the cost.
     """
     budgets = asked_budgets(points, fractions, given["train"])
-    session = open_session(given, points=budgets[-1])
+    session = spread(open_session(given, points=budgets[-1]), devices)
     others = make_victims(victims, session.data.dataset)
     clean = session.data.table.samples(session.splits[0].train)
     require_sound_plan(session.plan, clean, seed=(session.seed, 0))

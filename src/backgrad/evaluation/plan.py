@@ -109,6 +109,8 @@ class Plan:
             them; more rows leave it less to fit.
         sources: whether points of an error-specific attack start from rows of the attacked classes alone, see
             `backgrad.attacks.base.start_points`.
+        devices: over how many devices the attack spreads rows and points, or `"all"`; none of this where omitted. See
+            `backgrad.devices`.
     """
 
     learner: Any
@@ -121,6 +123,7 @@ class Plan:
     project_start: bool = False
     reuse: float = 0.0
     sources: bool = False
+    devices: int | str | None = None
 
     def __post_init__(self):
         """Check the start."""

@@ -107,6 +107,7 @@ def known_to_attacker(plan: Plan, table: Table, rows: Rows, *, seed: tuple[int, 
         "seed": attack_seed(seed),
         "adjoint": plan.adjoint,
         "start": start,
+        "devices": plan.devices,
     }
 
 

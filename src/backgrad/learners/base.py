@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..devices import shares
 from ..schedules import Schedule
 from ..types import Params, Samples
 
@@ -106,6 +107,8 @@ def loss_after_first_layer(
     (X W)ᵀ = Wᵀ Xᵀ is formed for each block, joined, and held by barriers: without them XLA's CPU backend folds the
     transposes into Xᵀ G for the gradient, which is 3 to 5 times slower there than Gᵀ X.
     """
+    if shares() > 1:  # joined, they would have to move from device to device
+        return Learner.loss_over(learner, params, blocks)
     transposed = jax.lax.optimization_barrier(weight.T)
     parts = [jax.lax.dot_general(transposed, block.x, (((1,), (1,)), ((), ()))) for block in blocks]
     first = jax.lax.optimization_barrier(jnp.concatenate(parts, axis=1)).T

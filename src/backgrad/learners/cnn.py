@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..checks import check_count, check_not_negative, check_share
+from ..devices import join, shares
 from ..errors import InputError
 from ..types import Samples, concatenate
 from .base import Learner, cross_entropy, per_weight
@@ -154,7 +155,7 @@ class CNN(Learner):
 
     def loss_over(self, params: CNNParams, blocks: tuple[Samples, ...]) -> Float[Array, ""]:
         """Return the loss of all rows of several blocks together, without dropout."""
-        return self._loss(params, concatenate(blocks), None)
+        return self._loss(params, join(blocks), None)
 
     def loss_at(self, params: CNNParams, blocks: tuple[Samples, ...], key: PRNGKeyArray) -> Float[Array, ""]:
         """Return the loss of a training step, with dropout drawn from the step's key."""
@@ -176,13 +177,19 @@ class CNN(Learner):
     def _scores(self, params: CNNParams, x: Float[Array, "n d"], key: PRNGKeyArray | None) -> Float[Array, "n k"]:
         """Return the scores, in chunks of rows where there are many; gradients run a chunk again."""
         n = x.shape[0]
-        if n <= _WHOLE:
+        # On several devices a chunk holds rows of each. What dropout draws follows from the place of a row in a chunk.
+        parts = shares() if key is None else 1
+        if n <= _WHOLE * parts:
             return self._network(params, x, key)
-        count = -(-n // _CHUNK)
-        chunks = jnp.pad(x, ((0, count * _CHUNK - n), (0, 0))).reshape(count, _CHUNK, -1)
+        own = -(-n // parts)
+        count = -(-own // _CHUNK)
+        rows = jnp.pad(x, ((0, own * parts - n), (0, 0))).reshape(parts, own, -1)
+        chunks = jnp.pad(rows, ((0, 0), (0, count * _CHUNK - own), (0, 0))).reshape(parts, count, _CHUNK, -1)
+        chunks = jnp.moveaxis(chunks, 1, 0).reshape(count, parts * _CHUNK, -1)
         keys = None if key is None else jax.random.split(key, count)
         run = jax.checkpoint(lambda part: self._network(params, *part))
-        return jax.lax.map(run, (chunks, keys)).reshape(-1, self.n_classes)[:n]
+        scores = jax.lax.map(run, (chunks, keys)).reshape(count, parts, _CHUNK, -1)
+        return jnp.moveaxis(scores, 0, 1).reshape(parts, count * _CHUNK, -1)[:, :own].reshape(own * parts, -1)[:n]
 
     def _network(self, params: CNNParams, x: Float[Array, "n d"], key: PRNGKeyArray | None) -> Float[Array, "n k"]:
         hidden = jnp.moveaxis(x.T.reshape(*self.shape, -1), 2, 0)
@@ -267,7 +274,7 @@ def _by_patches(padded: Float[Array, "i h w n"], kernel: Float[Array, "o 3 3 i"]
 
     def place(r: int, s: int):
         patches = jnp.concatenate([patch(r + a, s + b) for a in range(3) for b in range(3)])
-        return (matrix @ patches.reshape(9 * i, -1)).reshape(-1, high, wide, n)
+        return jnp.tensordot(matrix, patches, axes=1)
 
     return [[place(r, s) for s in range(2)] for r in range(2)]
 

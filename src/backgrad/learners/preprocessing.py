@@ -21,8 +21,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..checks import check_count, check_not_negative
+from ..devices import join
 from ..errors import InputError
-from ..types import Params, Samples, concatenate
+from ..types import Params, Samples
 from .base import Learner
 
 
@@ -88,7 +89,7 @@ class Preprocessed(Learner):
 
     def loss_over(self, params: PreprocessedParams, blocks: tuple[Samples, ...]) -> Float[Array, ""]:
         """Return the learner's loss of several blocks together, as `loss` does of one."""
-        return self.loss(params, concatenate(blocks))
+        return self.loss(params, join(blocks))
 
     def row_losses(self, scores: Float[Array, "..."], y: Float[Array, "n k"]) -> Float[Array, "n"]:
         """Return the learner's loss of every row, given its scores."""
@@ -179,7 +180,7 @@ class Standardised(Scaled):
 
     def fit(self, blocks: tuple[Samples, ...]) -> Scaling:
         """Return the mean and the standard deviation of every column."""
-        mean, variance = _mean_and_variance(concatenate(blocks))
+        mean, variance = _mean_and_variance(join(blocks))
         # The inner `where` keeps the root's infinite slope at 0 out of the gradient.
         deviation = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
         return Scaling(
@@ -209,7 +210,7 @@ class MinMaxScaled(Scaled):
 
     def fit(self, blocks: tuple[Samples, ...]) -> Scaling:
         """Return the shift and scale that take [min, max] to the feature range."""
-        rows = concatenate(blocks)
+        rows = join(blocks)
         present = rows.weight[:, None] > 0
         least = jnp.min(jnp.where(present, rows.x, jnp.inf), axis=0)
         largest = jnp.max(jnp.where(present, rows.x, -jnp.inf), axis=0)
@@ -223,7 +224,7 @@ class MaxAbsScaled(Scaled):
 
     def fit(self, blocks: tuple[Samples, ...]) -> Scaling:
         """Return the largest absolute value of every column."""
-        rows = concatenate(blocks)
+        rows = join(blocks)
         largest = jnp.max(jnp.where(rows.weight[:, None] > 0, jnp.abs(rows.x), 0.0), axis=0)
         return Scaling(jnp.zeros_like(largest), _nonzero(largest))
 
@@ -249,7 +250,7 @@ class Masked(Preprocessed):
 
     def fit(self, blocks: tuple[Samples, ...]) -> Float[Array, "d"]:
         """Return 1 for columns that are kept, and 0 for others."""
-        rows = jax.lax.stop_gradient(concatenate(blocks))
+        rows = jax.lax.stop_gradient(join(blocks))
         return jnp.asarray(self.chosen(rows), rows.x.dtype)
 
 

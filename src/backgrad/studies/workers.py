@@ -264,11 +264,12 @@ def _give_up_without_workers(client: Any) -> Iterator[None]:
 
 
 def _dask_backend(client: Any) -> Any:
-    """Return joblib's Dask backend, mended in two places.
+    """Return joblib's Dask backend, mended in three places.
 
     A run whose worker dies again and again fails: joblib 1.6 puts the error into the future and never calls back, so
-    that `Parallel` waits for ever. Dask knows which run it was, and the others go on. And a cluster of one core does
-    the work, which joblib would do in this process.
+    that `Parallel` waits for ever. Dask knows which run it was, and the others go on. Dask does a run again whose
+    outcome is lost with its worker for as long as anybody refers to it, which joblib's loop does to the last one after
+    it has come here. And a cluster of one core does the work, which joblib would do in this process.
     """
     from joblib._dask import DaskDistributedBackend
 
@@ -288,6 +289,19 @@ def _dask_backend(client: Any) -> Any:
 
             future.add_done_callback(tell)
             return future
+
+        async def _collect(self) -> None:
+            while self._continue:
+                async for future, result in self.waiting_futures:
+                    told, callback = self._results.pop(future), self._callbacks.pop(future)
+                    failed = future.status == "error"
+                    del future
+                    if failed:
+                        told.set_exception(result[1])
+                    else:
+                        told.set_result(result)
+                        callback(result)
+                await asyncio.sleep(0.01)
 
     return Backend(client=client, wait_for_workers_timeout=_ANSWER)
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..devices import on_host
 from ..errors import InputError
 from ..types import Params, Samples
 from .losses import OuterLoss, SmoothZeroOne
@@ -92,7 +93,7 @@ def _members(classes: tuple[int, ...], y: Float[Array, "n k"]) -> Float[Array, "
 
 
 def _require_rows(weight, what: str) -> None:
-    if not np.asarray(weight).sum() > 0:
+    if not on_host(weight).sum() > 0:
         raise InputError(f"no validation row is attacked: {what} has none of positive weight; draw more rows.")
 
 
@@ -232,7 +233,7 @@ class SampleTargets(Goal):
                 f"got {targets.dtype} of shape {targets.shape}."
             )
         _check_classes(set(targets[targets != -1].tolist()), validation)
-        _require_rows(np.where(targets >= 0, np.asarray(validation.weight), 0.0), "targets")
+        _require_rows(np.where(targets >= 0, on_host(validation.weight), 0.0), "targets")
 
     def describe(self) -> dict[str, Any]:
         """Return the goal in words and settings, for results."""
