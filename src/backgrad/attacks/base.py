@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..adjoints.base import Adjoint
-from ..errors import InputError
+from ..errors import InputError, UnsupportedError
 from ..schedules import Schedule
 from ..status import Status
 from ..threat.compose import Columns
@@ -19,6 +19,7 @@ from ..threat.feasible import FeasibleSet
 from ..threat.model import ThreatModel
 from ..training import check_samples, default_adjoint
 from ..types import Samples, one_hot
+from .checkpoint import Checkpoint
 from .health import AttackHealth, Evidence, gain_left, gradient_error, judge
 from .objective import OuterObjective, evaluate_and_judge, group_members
 from .starts import far_responses, flipped_rows, is_one_hot, require_classes
@@ -68,6 +69,8 @@ class Attack(eqx.Module):
     """Settings of an attack. Subclasses supply `search`; starts, checks and health are common to all."""
 
     name = "attack"
+    #: Whether `search` takes a `Checkpoint` as a further keyword, and so goes on where it was stopped.
+    resumable: ClassVar[bool] = False
 
     @abc.abstractmethod
     def search(
@@ -104,6 +107,7 @@ class Attack(eqx.Module):
         adjoint: Adjoint | None = None,
         start: tuple[np.ndarray, np.ndarray] | None = None,
         progress: Progress = lambda share: None,
+        checkpoint: Checkpoint | None = None,
     ) -> AttackResult:
         """Craft poisoning points against a learner.
 
@@ -118,13 +122,17 @@ class Attack(eqx.Module):
             start: features (p, d) and labels (p,) to start from (of a regression, responses (p, k)); flipped
                 training rows where omitted.
             progress: called with the share of the work done, 0 … 1.
+            checkpoint: where the search keeps its state and takes it up again, see `backgrad.attacks.checkpoint`.
 
         Returns:
             The points, their labels, and evidence that the attack worked.
 
         Raises:
-            InputError: rows that do not fit, more points than rows, or starting points outside the feasible set.
+            InputError: rows that do not fit, more points than rows, or starting points outside the feasible set; or a
+                checkpoint of another search.
+            UnsupportedError: a checkpoint for an attack whose search keeps no state.
         """
+        kept = self._resume_from(checkpoint)
         for rows in (train, validation):
             check_samples(learner, (rows,))
         threat.goal.check(validation)
@@ -142,7 +150,7 @@ class Attack(eqx.Module):
         if threat.budget == 0:
             found = Optimised(begin, np.zeros(0), 0.0)
         else:
-            found = self.search(objective, feasible, begin, seed=seed, progress=progress)
+            found = self.search(objective, feasible, begin, seed=seed, progress=progress, **kept)
         (first, first_labels), (last, last_labels) = (
             _hard(objective, jnp.asarray(z), n_classes=train.y.shape[1]) for z in (begin, found.points)
         )
@@ -158,6 +166,16 @@ class Attack(eqx.Module):
             seed=seed,
             health=_health(objective, feasible, begin, found, seed),
         )
+
+    def _resume_from(self, checkpoint: Checkpoint | None) -> dict[str, Checkpoint]:
+        """Return what `search` is given besides; raise where it could do nothing with a checkpoint."""
+        if checkpoint is None:
+            return {}
+        if not self.resumable:
+            raise UnsupportedError(
+                f"{type(self).__name__} cannot go on where it was stopped: leave checkpoint out, or use JointAttack()."
+            )
+        return {"checkpoint": checkpoint}
 
 
 def make_objective(
