@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..folders import write_whole
 from . import claims
 from .plan import Outcome, Run, canonical, task_version
 
@@ -84,15 +85,8 @@ class Store:
     def write(self, run: Run, outcome: Outcome) -> None:
         """Write what a run found, whole or not at all."""
         file = self.file(run)
-        temporary = file.with_name(f"{run.identity}.{claims.host()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("wb") as handle:
-                handle.write(_encode(run, outcome))
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        temporary = f"{run.identity}.{claims.host()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
+        write_whole(file, _encode(run, outcome), temporary=temporary)
         _sync_folder(self.path)
 
     def claim(self, run: Run) -> claims.Claim | None:
