@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import platform
+from importlib.util import find_spec
 from typing import Any
 
 from .timing import Timing
@@ -167,7 +168,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "load": os.getloadavg(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES if find_spec(name)},
     }
 
 

@@ -69,6 +69,11 @@ BAD = {
         "epsilon must be a finite",
     ),
     "negative reuse": (["attack", "blobs2", *FEW, "--reuse", "-1"], "reuse must be"),
+    "official test rows that do not exist": (
+        ["attack", "blobs2", *FEW, "--official-test"],
+        "--official-test needs data with test rows of their own; blobs2 has none",
+    ),
+    "batches of nothing": (["attack", "blobs2", *FEW, "--batch-size", "0"], "batch_size must be a positive whole"),
     "negative rehearsal": (["attack", "blobs2", *FEW, "--rehearsal", "-1"], "rehearsal must be"),
     "dropout of everything": (["attack", "blobs2", *FEW, "--dropout", "1"], "dropout must lie in [0, 1); got 1.0"),
     "dropout not a number": (["attack", "blobs2", *FEW, "--dropout", NAN], "dropout must lie in [0, 1)"),

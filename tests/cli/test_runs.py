@@ -15,7 +15,20 @@ from backgrad.cli import main
 from tests.cli.support import TINY, run
 
 KEYS = [
-    *("dataset", "learner", "strategy", "objective", "adjoint", "start", "reuse", "seed", "train", "validation", "l2"),
+    *(
+        "dataset",
+        "learner",
+        "strategy",
+        "objective",
+        "adjoint",
+        "start",
+        "reuse",
+        "seed",
+        "train",
+        "validation",
+        "official_test",
+        "l2",
+    ),
     *("schedule", "attack_schedule", "attack_settings", "threat_model", "poison_fraction", "versions"),
     *("splits", "mean", "interval", "mean_sklearn_logistic"),
 ]

@@ -103,6 +103,7 @@ def test_mnist_full():
     assert np.array_equal(data.x[:10_000], first.x)
     assert np.array_equal(data.y[:10_000], first.y)
     assert data.feature_names == first.feature_names
+    assert info.n_test == 10_000
     # Labels of the first official test digits.
     assert data.y[60_000:60_010].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 

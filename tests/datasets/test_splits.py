@@ -36,6 +36,17 @@ def test_the_rows_are_those_of_the_documented_generator():
     assert np.array_equal(rows.test, permutation[25:])
 
 
+def test_given_test_rows_are_the_last_and_what_is_left_stays_out():
+    rows = split_rows(50, train=10, validation=15, seed=3, split=4, last=20)
+    permutation = np.random.default_rng([3, 4]).permutation(30)
+    assert np.array_equal(rows.train, permutation[:10])
+    assert np.array_equal(rows.validation, permutation[10:25])
+    assert np.array_equal(rows.test, np.arange(30, 50))
+    assert split_rows(50, train=10, validation=20, seed=0, split=0, last=20).validation.size == 20
+    with pytest.raises(InputError, match=r"at most 30 of the 50 rows together, because the last 20 are the test set"):
+        split_rows(50, train=11, validation=20, seed=0, split=0, last=20)
+
+
 def test_the_global_generator_is_neither_read_nor_moved():
     before = np.random.get_state()[1].copy()  # noqa: NPY002  # pyright: ignore
     split_rows(50, train=10, validation=10, seed=0, split=0)

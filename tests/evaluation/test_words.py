@@ -12,7 +12,7 @@ from backgrad.errors import InputError
 from backgrad.evaluation.words import Options, make_plan, make_victims, open_data
 from backgrad.evaluation.words.feasible import make_feasible, parse_columns
 
-BLOBS, SPAM = bg.load("blobs2"), bg.load("spambase")
+BLOBS, SPAM, DIGITS = bg.load("blobs2"), bg.load("spambase"), bg.load("digits")
 PLAIN = Options(
     learner="logistic",
     points=5,
@@ -90,6 +90,36 @@ def test_a_rehearsal_is_what_was_asked_for():
     assert plan(rehearsal=9).attack == bg.JointAttack(rehearsal=9)
     with pytest.raises(InputError, match="--rehearsal belongs to --strategy joint"):
         plan(strategy="greedy", rehearsal=9)
+
+
+def test_other_draws_at_each_step_are_what_was_asked_for():
+    assert plan(redraw=True).attack == bg.JointAttack(redraw=True)
+    with pytest.raises(InputError, match="--redraw belongs to --strategy joint"):
+        plan(strategy="coordinate", redraw=True)
+
+
+def test_batches_are_what_was_asked_for():
+    assert plan(batch_size=7, momentum=0.5).schedule == bg.Descent(1500, 0.25, 0.5, batch_size=7)
+    assert make_plan(Options(learner="cnn"), DIGITS).schedule.batch_size == 100
+    assert make_plan(Options(learner="cnn", batch_size=30), DIGITS).schedule.batch_size == 30
+    # Batches are of descent: whoever asks for them has no victim trained to convergence.
+    assert isinstance(plan(adjoint="implicit", batch_size=7).schedule, bg.Descent)
+    with pytest.raises(InputError, match="batch_size must be a positive whole number; got 0"):
+        plan(batch_size=0)
+
+
+def test_official_test_rows_are_the_last_ones_all_of_them_and_none_else():
+    data = dataclasses.replace(open_data("blobs2"), n_test=100)
+    settings = {"train": 300, "validation": 200, "seed": 1, "count": 2}
+    first, second = data.splits(**settings, official=True)
+    for rows in (first, second):
+        np.testing.assert_array_equal(rows.test, np.arange(500, 600))
+        np.testing.assert_array_equal(np.sort(np.concatenate([rows.train, rows.validation])), np.arange(500))
+    assert (first.train != second.train).any()
+    with pytest.raises(InputError, match="blobs2 has none"):
+        open_data("blobs2").splits(**settings, official=True)
+    with pytest.raises(InputError, match="no rows for an attacker with surrogate data"):
+        data.splits(**settings, official=True, surrogate=True)
 
 
 def test_dropout_is_what_was_asked_for():

@@ -45,6 +45,7 @@ from ..devices import SpreadRows, everywhere, replicate, rows_of, spreading
 from ..threat.feasible import FeasibleSet, unit
 from ..types import Samples
 from .base import Attack, Optimised, Progress
+from .checkpoint import Checkpoint, belongs, identify, pack, refuse_foreign, unpack
 from .cost import Work
 from .objective import OuterObjective, evaluate
 
@@ -53,7 +54,7 @@ _SHORTER = 5
 
 
 class SearchState(NamedTuple):
-    """Where the search stands."""
+    """Where the search stands; with the trace so far it is all that a `Checkpoint` keeps."""
 
     latent: Float[Array, "p d"]
     optimiser: Any
@@ -90,6 +91,7 @@ class JointAttack(Attack):
     rehearsal: int = eqx.field(default=0, static=True)
 
     name = "joint"
+    resumable = True
 
     def __check_init__(self):
         check_count(iterations=self.iterations)
@@ -111,40 +113,49 @@ class JointAttack(Attack):
         *,
         seed: int,
         progress: Progress,
+        checkpoint: Checkpoint | None = None,
     ) -> Optimised:
-        """Climb for a fixed number of iterations, in chunks between which progress is told."""
-        begin, least, told = start, jnp.asarray(-jnp.inf, start.dtype), 0.0
-        if self.rehearsal:
-            told = self.rehearsal / (self.rehearsal + _SHORTER * self.iterations)
-            begin = self._rehearse(objective, feasible, start, seed, lambda share: progress(told * share))
+        """Climb for a fixed number of iterations, in chunks between which progress is told and the state is kept."""
+        identity = "" if checkpoint is None else identify(f"{self} from {seed}", objective, feasible, start)
+        saved = None if checkpoint is None else checkpoint.load()
+        if saved is not None and not belongs(saved, identity):
+            if not self.rehearsal:
+                raise refuse_foreign()
+            saved = None  # the rehearsal's own
+        told = self.rehearsal / (self.rehearsal + _SHORTER * self.iterations)
+        state, trace = self._begin(feasible, start, seed), np.zeros((2, 0), start.dtype)
+        if saved is not None:
+            state, trace = unpack(saved, state), saved["trace"]
+        elif self.rehearsal:
+            begin = self._rehearse(objective, feasible, start, seed, lambda share: progress(told * share), checkpoint)
             # What is better halfway need not be so at the end: the start stays the best until it is beaten.
-            least = evaluate(objective, start)
-        state = replicate(self._begin(feasible, begin, start, least, seed), objective.mesh)
-        values, drifts = [], []
+            state = state._replace(latent=feasible.latent(begin), best_value=evaluate(objective, start))
+        state = replicate(state, objective.mesh)
         chunk = self._chunk
-        for first in range(0, self.iterations, chunk):
-            count = jnp.int32(min(chunk, self.iterations - first))
-            state, (value, drift) = _advance(self, objective, feasible, state, count, chunk)
-            values.append(np.asarray(value)[: int(count)])
-            drifts.append(np.asarray(drift)[: int(count)])
-            progress(told + (1 - told) * (first + int(count)) / self.iterations)
-        return Optimised(state.best, np.concatenate(values), float(np.max(np.concatenate(drifts))))
+        for first in range(int(state.step), self.iterations, chunk):
+            count = min(chunk, self.iterations - first)
+            state, found = _advance(self, objective, feasible, state, jnp.int32(count), chunk)
+            trace = np.concatenate([trace, np.asarray(found)[:, :count]], axis=1)
+            if checkpoint is not None:
+                checkpoint.save(pack(state, identity, trace=trace))
+            progress(told + (1 - told) * (first + count) / self.iterations)
+        return Optimised(state.best, trace[0], float(np.max(trace[1])))
 
     @property
     def _chunk(self) -> int:
         """The number of iterations between two signs of progress."""
         return max(self.iterations // 20, 1)
 
-    def _begin(self, feasible: FeasibleSet, begin: jax.Array, start: jax.Array, least: jax.Array, seed: int):
-        """Return the state of a search that begins at points, where those to beat are `start`, of value `least`."""
-        latent = feasible.latent(begin)
+    def _begin(self, feasible: FeasibleSet, start: jax.Array, seed: int) -> SearchState:
+        """Return the state before the first iteration."""
+        latent = feasible.latent(start)
         return SearchState(
             latent,
             self.optimiser(feasible, latent.shape[1]).init(latent),
             jax.random.fold_in(jax.random.key(seed), 1),
             jnp.int32(0),
             start,
-            least,
+            jnp.asarray(-jnp.inf, start.dtype),
         )
 
     def work(self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, *, seed: int) -> list[Work]:
@@ -152,7 +163,7 @@ class JointAttack(Attack):
         before = []
         if self.rehearsal:
             before = self._practice.work(objective.shortened(_SHORTER), feasible, start, seed=seed)
-        state = self._begin(feasible, start, start, jnp.asarray(-jnp.inf, start.dtype), seed)
+        state = self._begin(feasible, start, seed)
 
         def arguments(count: int):
             return self, objective, feasible, state, jnp.int32(count), self._chunk
@@ -165,11 +176,17 @@ class JointAttack(Attack):
         return dataclasses.replace(self, iterations=self.rehearsal, rehearsal=0)
 
     def _rehearse(
-        self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, seed: int, progress: Progress
+        self,
+        objective: OuterObjective,
+        feasible: FeasibleSet,
+        start: jax.Array,
+        seed: int,
+        progress: Progress,
+        checkpoint: Checkpoint | None,
     ) -> jax.Array:
         """Return points found against a shorter training."""
-        shorter = objective.shortened(_SHORTER)
-        return self._practice.search(shorter, feasible, start, seed=seed, progress=progress).points
+        shorter, practice = objective.shortened(_SHORTER), self._practice
+        return practice.search(shorter, feasible, start, seed=seed, progress=progress, checkpoint=checkpoint).points
 
     def optimiser(self, feasible: FeasibleSet, columns: int) -> optax.GradientTransformation:
         """Return the rule by which iterates move uphill."""

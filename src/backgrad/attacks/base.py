@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,6 +22,7 @@ from ..threat.feasible import FeasibleSet
 from ..threat.model import ThreatModel
 from ..training import check_samples, default_adjoint
 from ..types import Samples, one_hot
+from .checkpoint import Checkpoint
 from .cost import Work
 from .health import AttackHealth, Evidence, gain_left, gradient_error, judge
 from .objective import OuterObjective, evaluate_and_judge, group_members
@@ -72,6 +73,8 @@ class Attack(eqx.Module):
     """Settings of an attack. Subclasses supply `search`; starts, checks and health are common to all."""
 
     name = "attack"
+    #: Whether `search` takes a `Checkpoint` as a further keyword, and so goes on where it was stopped.
+    resumable: ClassVar[bool] = False
 
     @abc.abstractmethod
     def search(
@@ -121,6 +124,7 @@ class Attack(eqx.Module):
         start: tuple[np.ndarray, np.ndarray] | None = None,
         devices: int | str | Mesh | None = None,
         progress: Progress = lambda share: None,
+        checkpoint: Checkpoint | None = None,
     ) -> AttackResult:
         """Craft poisoning points against a learner.
 
@@ -137,14 +141,17 @@ class Attack(eqx.Module):
             devices: over how many devices rows and points are spread, or `"all"`, see `backgrad.devices`; none of this
                 where omitted, which leaves all work to JAX's default device.
             progress: called with the share of the work done, 0 … 1.
+            checkpoint: where the search keeps its state and takes it up again, see `backgrad.attacks.checkpoint`.
 
         Returns:
             The points, their labels, and evidence that the attack worked.
 
         Raises:
-            InputError: rows that do not fit, more points than rows, starting points outside the feasible set, or more
-                devices than there are.
+            InputError: rows that do not fit, more points than rows, starting points outside the feasible set, more
+                devices than there are, or a checkpoint of another search.
+            UnsupportedError: a checkpoint for an attack whose search keeps no state.
         """
+        kept = self._resume_from(checkpoint)
         objective, feasible, begin, threat = prepare(
             learner,
             train,
@@ -159,7 +166,7 @@ class Attack(eqx.Module):
         if threat.budget == 0:
             found = Optimised(begin, np.zeros(0), 0.0)
         else:
-            found = self.search(objective, feasible, begin, seed=seed, progress=progress)
+            found = self.search(objective, feasible, begin, seed=seed, progress=progress, **kept)
         (first, first_labels), (last, last_labels) = (
             _hard(objective, jnp.asarray(z), n_classes=train.y.shape[1]) for z in (begin, found.points)
         )
@@ -175,6 +182,16 @@ class Attack(eqx.Module):
             seed=seed,
             health=_health(objective, feasible, begin, found, seed),
         )
+
+    def _resume_from(self, checkpoint: Checkpoint | None) -> dict[str, Checkpoint]:
+        """Return what `search` is given besides; raise where it could do nothing with a checkpoint."""
+        if checkpoint is None:
+            return {}
+        if not self.resumable:
+            raise UnsupportedError(
+                f"{type(self).__name__} cannot go on where it was stopped: leave checkpoint out, or use JointAttack()."
+            )
+        return {"checkpoint": checkpoint}
 
 
 class Prepared(NamedTuple):

@@ -35,7 +35,8 @@ VICTIM: Group = {
     "learner": option(LearnerName, "What is attacked (default: logistic; ridge for responses).", _VICTIM),
     "step_size": option(float, "Step of the victim's descent (default: by learner, see below).", _VICTIM),
     "steps": option(int, "Steps of the victim's descent (default: by learner, see below).", _VICTIM),
-    "momentum": option(float, "Momentum of the descent (default: 0; 0.9 for reversible).", _VICTIM),
+    "momentum": option(float, "Momentum of the descent (default: 0; 0.9 for reversible and cnn).", _VICTIM),
+    "batch_size": option(int, "Rows of each step of the descent (default: all; 100 for cnn).", _VICTIM),
     "l2": option(float, "L2 strength (default: 0; 0.01 for implicit).", _VICTIM),
 }
 _FEASIBLE = (
@@ -66,6 +67,13 @@ SEARCH: Group = {
     "outer_steps": option(
         int, "Steps of all points (default: 150; unknown-schedule: 300) or of each (default: 100).", _ATTACK
     ),
+    "redraw": option(
+        bool,
+        "Draw initial parameters and batches anew at each step, as unknown (joint only).",
+        _ATTACK,
+        False,
+        "--redraw",
+    ),
     "rehearsal": option(
         int, "Steps before these through a fifth of the training, at a fifth of the time (joint only).", _ATTACK
     ),
@@ -91,6 +99,9 @@ RUN: Group = {
     "train": option(int, "Training rows.", _RUN, 100),
     "validation": option(int, "The attacker's rows; all others test.", _RUN, 400),
     "splits": option(int, "Random splits to average over.", _RUN, 10),
+    "official_test": option(
+        bool, "Test on the source's own test rows, where it has some (mnist-full).", _RUN, False, "--official-test"
+    ),
     "seed": option(int, "Fixes everything random.", _RUN, 0),
 }
 

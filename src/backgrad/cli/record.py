@@ -60,6 +60,7 @@ def describe_session(session: Session) -> dict[str, Any]:
         "seed": session.seed,
         "train": size,
         "validation": session.validation,
+        "official_test": session.official_test,
         "l2": float(plan.learner.strength),
         "schedule": describe_schedule(plan.schedule),
         "attack_schedule": describe_schedule(plan.attack_schedule or plan.schedule),

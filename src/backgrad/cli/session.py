@@ -28,6 +28,7 @@ class Session:
         seed: of the run.
         train: the number of training rows.
         validation: the number of validation rows.
+        official_test: whether the test rows are the source's own.
     """
 
     data: Data
@@ -37,6 +38,7 @@ class Session:
     seed: int
     train: int
     validation: int
+    official_test: bool = False
 
 
 def open_session(given: dict[str, Any], **fixed: Any) -> Session:
@@ -66,8 +68,10 @@ def open_session(given: dict[str, Any], **fixed: Any) -> Session:
         seed=given["seed"],
         count=given["splits"],
         surrogate=not plan.threat.knowledge.knows_rows,
+        official=given["official_test"],
     )
-    return Session(data, plan, options, splits, given["seed"], given["train"], given["validation"])
+    names = ("seed", "train", "validation", "official_test")
+    return Session(data, plan, options, splits, *(given[name] for name in names))
 
 
 def check_points(points: int, start: str, train: int, validation: int) -> None:

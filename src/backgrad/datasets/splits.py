@@ -2,6 +2,9 @@
 
 With π a random permutation of 0..n−1 from the seed sequence (seed, split):
 train = π[0 : a], validation = π[a : a + b], test = π[a + b : n].
+
+Where the last c rows are the source's own test rows and are to serve as such, π permutes the n − c others, the test
+rows are those c in their order, and what is left of π stays out.
 """
 
 import operator
@@ -17,7 +20,7 @@ MAX_SEED = 2**32 - 1
 
 
 class SplitRows(NamedTuple):
-    """Row numbers of the three roles; they are disjoint and together cover every row.
+    """Row numbers of the three roles; they are disjoint, and cover every row unless the test rows were given.
 
     Args:
         train: what the learner is trained on, (a,).
@@ -67,6 +70,7 @@ def split_rows(
     seed: SupportsIndex,
     split: SupportsIndex,
     labels=None,
+    last: SupportsIndex = 0,
 ) -> SplitRows:
     """Deal the rows of a data set out to train, validation and test.
 
@@ -80,9 +84,10 @@ def split_rows(
         seed: of the experiment, 0 to 2³² − 1.
         split: the number of the repetition, from 0.
         labels: of all rows, (n,); where given, train rows of a single class are an error.
+        last: c, how many of the last rows are the test; 0 to test on all that is left.
 
     Returns:
-        Row numbers, in random order within each role.
+        Row numbers, in random order within each role; given test rows in their own.
 
     Raises:
         InputError: a size is not positive, no row would be left for the test, the seed is out of range, or the
@@ -94,14 +99,19 @@ def split_rows(
     seed, split = _whole("seed", seed, least=0), _whole("split", split, least=0)
     if seed > MAX_SEED:
         raise InputError(f"seed must be at most 2**32 - 1 = {MAX_SEED}, got {seed}; give a smaller one.")
-    if train + validation >= n:
+    last = _whole("last (rows, as the test)", last, least=0)
+    free = n - last if last else n - 1
+    if train + validation > free:
+        why = f"the last {last} are the test set" if last else "what is left is the test set"
         raise InputError(
-            f"train and validation may take at most {n - 1} of the {n} rows together, because what is left "
-            f"is the test set, got {train} + {validation} = {train + validation}; "
-            f"train={n // 3} and validation={n // 3} would fit."
+            f"train and validation may take at most {free} of the {n} rows together, because {why}, "
+            f"got {train} + {validation} = {train + validation}; "
+            f"train={(free + 1) // 3} and validation={(free + 1) // 3} would fit."
         )
-    permutation = np.random.default_rng([seed, split]).permutation(n).astype(np.int64)
+    permutation = np.random.default_rng([seed, split]).permutation(n - last).astype(np.int64)
     rows = SplitRows(*np.split(permutation, [train, train + validation]))
+    if last:
+        rows = rows._replace(test=np.arange(n - last, n, dtype=np.int64))
     if labels is not None:
         _check_classes(labels, n=n, train=rows.train, seed=seed, split=split)
     return rows

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..folders import write_whole
 
 
 def write(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -21,17 +22,9 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
         InputError: the file cannot be written.
     """
     file = Path(path)
-    temporary = file.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as handle:
-                handle.write(content)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(file, content)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(

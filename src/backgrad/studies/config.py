@@ -161,6 +161,7 @@ class StudyFile(BaseModel):
     step_size: Axis[Number] | None = None
     steps: Axis[Count] | None = None
     momentum: Axis[Number] | None = None
+    batch_size: Axis[Count] | None = None
     l2: Axis[Number] | None = None
 
     strategies: Axis[Literal["joint", "greedy", "coordinate"]] | None = None
@@ -177,6 +178,7 @@ class StudyFile(BaseModel):
     attack_steps: Axis[Count] | None = None
     outer_step_size: Axis[Number] | None = None
     outer_steps: Axis[Count] | None = None
+    redraw: Axis[StrictBool] | None = None
     rehearsal: Axis[Count] | None = None
     dropout: Axis[Number] | None = None
     reuse: Axis[Number] | None = None
@@ -196,8 +198,8 @@ AXES: Mapping[str, str] = {
     **{
         name: name
         for name in (
-            *("step_size", "steps", "momentum", "l2", "hold_others", "labels", "knowledge", "surrogates"),
-            *("attack_step_size", "attack_steps", "outer_step_size", "outer_steps", "rehearsal"),
+            *("step_size", "steps", "momentum", "batch_size", "l2", "hold_others", "labels", "knowledge", "surrogates"),
+            *("attack_step_size", "attack_steps", "outer_step_size", "outer_steps", "redraw", "rehearsal"),
             *("dropout", "reuse", "epsilon"),
         )
     },

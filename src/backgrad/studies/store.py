@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..folders import write_whole
 from . import claims
 from .plan import Outcome, Run, canonical, task_version
 
@@ -89,17 +90,9 @@ class Store:
             InputError: there is no room for it, or the folder is gone.
         """
         file = self.file(run)
-        temporary = file.with_name(f"{run.identity}.{claims.host()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
-        content = _encode(run, outcome)
+        temporary = f"{run.identity}.{claims.host()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
         with self._writing():
-            try:
-                with temporary.open("wb") as handle:
-                    handle.write(content)
-                    handle.flush()
-                    os.fsync(handle.fileno())
-                os.replace(temporary, file)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_whole(file, _encode(run, outcome), temporary=temporary)
             _sync_folder(self.path)
 
     def claim(self, run: Run) -> claims.Claim | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets import Dataset, load, load_table, split_rows
+from ...datasets import Dataset, list_datasets, load, load_table, split_rows
 from ...datasets.registry import is_known
 from ...errors import InputError
 from ..plan import Rows, Table
@@ -20,17 +20,21 @@ class Data:
         dataset: the rows, with names and provenance.
         table: its features, and its labels or its responses; the latter scaled to [0, 1] by their range over all
             rows, so that step sizes do not hang on their unit.
+        n_test: how many of the last rows are the source's own test rows.
     """
 
     dataset: Dataset
     table: Table
+    n_test: int = 0
 
     @property
     def is_image(self) -> bool:
         """Whether rows are square grey images."""
         return self.dataset.feature_names[0].startswith("pixel")
 
-    def splits(self, *, train: int, validation: int, seed: int, count: int, surrogate: bool = False) -> list[Rows]:
+    def splits(
+        self, *, train: int, validation: int, seed: int, count: int, surrogate: bool = False, official: bool = False
+    ) -> list[Rows]:
         """Return the rows of every split.
 
         Args:
@@ -39,20 +43,42 @@ class Data:
             seed: of the run.
             count: K, the number of splits.
             surrogate: whether to set as many rows as for training aside for an attacker who does not know those.
+            official: whether to test on the source's own test rows, and on all of them, instead of on what is left.
 
         Raises:
-            InputError: a number that is not positive, or too few rows.
+            InputError: a number that is not positive, too few rows, or a source without test rows.
         """
+        if official:
+            self._check_official(surrogate)
         if count < 1:
             raise InputError(f"--splits must be 1 or more; got {count}.")
         labels = None if self.dataset.is_regression else self.dataset.y
         size = self.dataset.n_samples
         found = (
-            split_rows(size, train=train, validation=validation, seed=seed, split=k, labels=labels)
+            split_rows(
+                size,
+                train=train,
+                validation=validation,
+                seed=seed,
+                split=k,
+                labels=labels,
+                last=self.n_test if official else 0,
+            )
             for k in range(count)
         )
         rows = [Rows(r.train, r.validation, r.test) for r in found]
         return [r.with_surrogate() for r in rows] if surrogate else rows
+
+    def _check_official(self, surrogate: bool) -> None:
+        if self.n_test == 0:
+            raise InputError(
+                f"--official-test needs data with test rows of their own; {self.dataset.name} has none: leave it out."
+            )
+        if surrogate:
+            raise InputError(
+                "--official-test leaves no rows for an attacker with surrogate data, whose rows come from those to "
+                "test on: use another --knowledge, or leave it out."
+            )
 
 
 def open_data(name: str, *, target: str | None = None, task: str | None = None, download: bool = False) -> Data:
@@ -74,7 +100,9 @@ def open_data(name: str, *, target: str | None = None, task: str | None = None, 
     if target is not None or task is not None:
         option = "--target" if target is not None else "--task"
         raise InputError(f"{option} belongs to a CSV file; the data set {name!r} brings its own.")
-    return _as_data(load(name, download=download))
+    data = _as_data(load(name, download=download))
+    n_test = next(info.n_test for info in list_datasets() if info.name == name)
+    return dataclasses.replace(data, n_test=n_test)
 
 
 def _is_path(name: str) -> bool:

@@ -18,11 +18,13 @@ class Options:
         step_size: η of the victim's descent.
         steps: T of the victim's descent.
         momentum: γ of the victim's descent.
+        batch_size: b, rows of each of its steps.
         l2: λ of the victim.
         attack_step_size: η of the attacker's own training; the victim's where omitted.
         attack_steps: T of the attacker's own training; the victim's where omitted.
         outer_step_size: the length of a step of the attack.
         outer_steps: how many steps the attack takes: of all points together, or of each.
+        redraw: whether each step of the attack draws initial parameters and batches of its own.
         rehearsal: steps of the joint attack before these, against a fifth of the training steps; none where omitted.
         dropout: the share of the validation rows' features hidden from each step of the joint attack.
         reuse: the weight of the attacker's training rows among those that success is measured on; 1 in joint attacks,
@@ -45,11 +47,13 @@ class Options:
     step_size: float | None = None
     steps: int | None = None
     momentum: float | None = None
+    batch_size: int | None = None
     l2: float | None = None
     attack_step_size: float | None = None
     attack_steps: int | None = None
     outer_step_size: float | None = None
     outer_steps: int | None = None
+    redraw: bool = False
     rehearsal: int | None = None
     dropout: float | None = None
     reuse: float | None = None

@@ -97,7 +97,7 @@ def resolve(options: Options, data: Dataset) -> Options:
 
 
 def _schedule(options: Options) -> Schedule:
-    asked = (options.step_size, options.steps, options.momentum)
+    asked = (options.step_size, options.steps, options.momentum, options.batch_size)
     name = str(options.learner)
     if options.adjoint == "implicit" and all(value is None for value in asked):
         # Newton needs a Hessian that bends everywhere, which the SVM's does not, and a convex loss.
@@ -111,7 +111,8 @@ def _schedule(options: Options) -> Schedule:
     if step_size is None:
         step_size = float(f"{usual.step_size * (1 - momentum) / (1 - usual.momentum):.12g}")
     steps = options.steps if options.steps is not None else usual.steps
-    return dataclasses.replace(usual, steps=steps, step_size=step_size, momentum=momentum)
+    batch_size = usual.batch_size if options.batch_size is None else options.batch_size
+    return dataclasses.replace(usual, steps=steps, step_size=step_size, momentum=momentum, batch_size=batch_size)
 
 
 def _attack_schedule(options: Options, schedule: Schedule) -> Descent:
@@ -231,11 +232,11 @@ def _attack(options: Options, data: Dataset) -> Attack:
         discrete = not make_feasible(options.feasible, data).exact
         given["discrete_step_size" if discrete else "step_size"] = options.outer_step_size
         usual = _DROPOUT.get(str(options.learner), 0.0) if data.is_binary else 0.0
-        given["rehearsal"] = options.rehearsal
+        given["rehearsal"], given["redraw"] = options.rehearsal, options.redraw
         given["dropout"] = usual if options.dropout is None else options.dropout
     else:
-        for name in ("dropout", "rehearsal"):
-            if getattr(options, name) is not None:
+        for name in ("dropout", "redraw", "rehearsal"):
+            if getattr(options, name) not in (None, False):
                 raise InputError(f"--{name} belongs to --strategy joint; greedy and coordinate have none.")
         kind = GreedyAttack if options.strategy == "greedy" else CoordinateAttack
         given["step_size"] = options.outer_step_size

@@ -1,0 +1,115 @@
+"""Searches that are stopped and go on."""
+
+import contextlib
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import backgrad as bg
+from backgrad.attacks.checkpoint import Memory, identify
+from backgrad.errors import InputError, UnsupportedError
+from tests.attacks.problems import SCHEDULE, craft, train_rows
+
+BATCHES = bg.Descent(8, 0.5, 0.5, batch_size=5)
+
+
+class Killed(Exception):
+    """What ends a search between two chunks."""
+
+
+class Dying(Memory):
+    """A memory whose owner is killed after so many states were kept."""
+
+    def __init__(self, saves):
+        super().__init__()
+        self.left, self.saves = saves, 0
+
+    def save(self, arrays):
+        super().save(arrays)
+        self.saves += 1
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+ATTACK = bg.JointAttack(3)
+
+
+def killed(attack, kind, saves):
+    """Run a search that is killed after so many saves, then once more; return the result and the memory."""
+    memory = Dying(saves)
+    with contextlib.suppress(Killed):
+        craft(attack, kind, schedule=BATCHES, checkpoint=memory)
+    assert memory.saves == saves
+    return craft(attack, kind, schedule=BATCHES, checkpoint=memory), memory
+
+
+@pytest.mark.parametrize(
+    ("attack", "kind"),
+    [
+        (bg.JointAttack(43, redraw=True, dropout=0.1, rehearsal=21), "box"),
+        pytest.param(bg.JointAttack(41, rehearsal=21), "binary", marks=pytest.mark.slow),
+    ],
+)
+def test_a_search_that_was_killed_and_goes_on_ends_with_the_same_bytes(attack, kind):
+    whole = craft(attack, kind, schedule=BATCHES)
+    for saves in (3, 24):  # while it rehearses, and after
+        again, memory = killed(attack, kind, saves)
+        assert again.points.tobytes() == whole.points.tobytes()
+        np.testing.assert_array_equal(again.trace, whole.trace)
+        assert again.health == whole.health
+        assert memory.saves == -(-attack.iterations // 2) + 21  # nothing was done twice
+
+
+def test_a_finished_search_is_not_run_again():
+    memory = Memory()
+    first = craft(ATTACK, "box", checkpoint=memory)
+    told = []
+    again = craft(ATTACK, "box", checkpoint=memory, progress=told.append)
+    assert told == []
+    assert again.points.tobytes() == first.points.tobytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attack": bg.JointAttack(3, step_size=0.9)},
+        {"attack": bg.JointAttack(3, rehearsal=2)},
+        {"seed": 4},
+        {"schedule": bg.Descent(41, 0.5)},
+        {"schedule": bg.Descent(40, 0.4)},
+        {"schedule": dataclasses.replace(SCHEDULE, key=jax.random.key(5))},
+        {"learner": bg.LogisticRegression(6, 0.1)},
+        {"points": 5},
+        {"start": (np.full((4, 6), 0.5), np.array([0, 1, 0, 1]))},
+    ],
+    ids=str,
+)
+def test_the_state_of_another_search_is_refused(change):
+    memory = Memory()
+    craft(ATTACK, "box", checkpoint=memory)
+    with pytest.raises(InputError, match="the state of another search, of other settings, rows, seed or start"):
+        craft(**{"attack": ATTACK, "kind": "box", "checkpoint": memory, **change})
+
+
+def test_other_rows_are_another_search():
+    rows = train_rows("box")
+    moved = rows._replace(x=rows.x.at[7, 3].add(1e-9))
+    assert identify("", rows) == identify("", train_rows("box"))
+    assert identify("", rows) != identify("", moved)
+    assert identify("", rows) != identify("x", rows)
+
+
+def test_a_damaged_state_is_refused():
+    memory = Memory()
+    craft(ATTACK, "box", checkpoint=memory)
+    memory.save({name: array for name, array in memory.load().items() if name != "state.0"})
+    with pytest.raises(InputError, match="lacks a part of this search's state"):
+        craft(ATTACK, "box", checkpoint=memory)
+
+
+def test_attacks_that_keep_no_state_refuse_a_checkpoint():
+    with pytest.raises(UnsupportedError, match=r"GreedyAttack cannot go on where it was stopped.*JointAttack\(\)"):
+        craft(bg.GreedyAttack(2), "box", checkpoint=Memory())
