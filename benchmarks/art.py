@@ -20,7 +20,7 @@ from .options import Options
 from .problem import Rows, Setting, load_setting
 from .table import Grid, Section
 
-_GRADIENTS, _POINTS, _DATA = 30, 10, "mnist-1-7"
+_GRADIENTS, _POINTS, _DATA = 10, 5, "mnist-1-7"
 _STEP = 1.0
 
 

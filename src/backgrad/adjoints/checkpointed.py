@@ -65,7 +65,8 @@ class Checkpointed(Adjoint):
         descent = problem.descent()
         state, steps = descent.init(params), steps_of(descent)
         length = self.segment_length(descent, state)
-        step = self._step(problem, state, descent.steps if length == 1 else length)
+        starts = 0 if length == 1 else math.ceil(descent.steps / length) * state_bytes(state)
+        step = self._step(problem, state, descent.steps if length == 1 else length, self.memory_limit - starts)
         if length == 1:
             return _run(step, state, steps).params
 
@@ -78,8 +79,8 @@ class Checkpointed(Adjoint):
         state = _run(again, state, steps[:whole].reshape(-1, length))
         return (jax.checkpoint(segment)(state, steps[whole:]) if whole < steps.size else state).params
 
-    def _step(self, problem: Problem, state: DescentState, together: int) -> Callable[..., DescentState]:
-        """Return a step that keeps its state, and its products where `together` steps have room for them."""
+    def _step(self, problem: Problem, state: DescentState, together: int, room: int) -> Callable[..., DescentState]:
+        """Return a step that keeps its state, and its products where `room` holds those of `together` steps."""
 
         def step(state, t):  # jax.checkpoint hashes what it is given, which the arrays of a bound method do not allow
             return problem.step(state, t)
@@ -89,8 +90,8 @@ class Checkpointed(Adjoint):
             return jax.checkpoint(step, policy=policy, prevent_cse=False)
 
         keeping = stepping(jax.checkpoint_policies.dots_saveable)
-        extra = _kept_bytes(problem, state)
-        return keeping if together * (state_bytes(state) + extra) <= self.memory_limit else stepping(None)
+        size = state_bytes(state) + _kept_bytes(problem, state)
+        return keeping if together * size <= room else stepping(None)
 
 
 def state_bytes(state: PyTree) -> int:
