@@ -195,7 +195,9 @@ def replicate(tree: Any, mesh: Mesh | None) -> Any:
     if mesh is None:
         return tree
     sharding = NamedSharding(mesh, PartitionSpec())
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding) if eqx.is_array(leaf) else leaf, tree)
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    # Compiled code alone can copy what every host has to devices of all hosts.
+    return eqx.combine(jax.jit(lambda leaves: leaves, out_shardings=sharding)(arrays), rest)
 
 
 def _constrain(tree: Any, spec: PartitionSpec) -> Any:
