@@ -12,6 +12,7 @@ like any other once `jax.distributed.initialize` has been called by each of them
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -194,10 +195,14 @@ def replicate(tree: Any, mesh: Mesh | None) -> Any:
     """
     if mesh is None:
         return tree
-    sharding = NamedSharding(mesh, PartitionSpec())
     arrays, rest = eqx.partition(tree, eqx.is_array)
-    # Compiled code alone can copy what every host has to devices of all hosts.
-    return eqx.combine(jax.jit(lambda leaves: leaves, out_shardings=sharding)(arrays), rest)
+    return eqx.combine(_copier(mesh)(arrays), rest)
+
+
+@functools.cache
+def _copier(mesh: Mesh) -> Callable[[Any], Any]:
+    """Return what copies arrays to all devices; compiled code alone can do so with devices of other hosts."""
+    return jax.jit(lambda leaves: leaves, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def _constrain(tree: Any, spec: PartitionSpec) -> Any:
