@@ -1,18 +1,22 @@
 """Rows and points on several devices: the numbers of one, and the work shared out."""
 
 import functools
+import inspect
 import json
 import os
+import socket
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
 import pytest
 
 import backgrad as bg
-from backgrad.devices import SpreadRows, holds, join, on_host, row_mesh, rows_of, spread_rows
+from backgrad.devices import SpreadRows, holds, join, on_host, row_mesh, rows_from_hosts, rows_of, spread_rows
 from backgrad.errors import InputError
+from tests.hosts import HOSTS, N
 from tests.problems import mostly_slow
 from tests.spread import DEVICES, ROOT, ROWS, D, block, run
 
@@ -33,6 +37,7 @@ def quick():
     return {found["case"]: found for found in run(*QUICK)}
 
 
+@functools.cache
 def found(case):
     return quick()[case] if case in QUICK else run(case)[0]
 
@@ -41,8 +46,10 @@ def found(case):
 def test_a_hypergradient_on_four_devices_is_that_on_one(case):
     told = found(case)
     assert told["gradient"] > 1e-7
-    assert told["value_error"] <= 1e-12
-    assert told["gradient_error"] <= 1e-10 * told["gradient"]
+    # L-BFGS stops where the loss no longer changes, which says half as many digits of where that is.
+    value, gradient = (1e-7, 1e-6) if case.endswith("lbfgs") else (1e-12, 1e-10)
+    assert told["value_error"] <= value
+    assert told["gradient_error"] <= gradient * told["gradient"]
 
 
 @pytest.mark.parametrize("case", mostly_slow(FULL, *QUICK))
@@ -144,3 +151,50 @@ def test_the_command_line_spreads_an_attack(tmp_path):
     assert alone["mean"] == together["mean"]
     np.testing.assert_allclose(others["points"], points["points"], rtol=0, atol=1e-9)
     assert np.abs(points["points"] - points["start"]).max() > 0.01
+
+
+@pytest.mark.slow
+def test_two_hosts_that_hold_half_of_the_rows_each_find_the_same():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_ENABLE_X64": "1", "PYTHONPATH": path}
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.hosts", port, str(number)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **flags},
+        )
+        for number in range(HOSTS)
+    ]
+    ended = [host.communicate(timeout=500) for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], ended
+    told = [json.loads(out.splitlines()[-1]) for out, _ in ended]
+    alone = bg.JointAttack(4, step_size=0.3).craft(
+        bg.LogisticRegression(D),
+        block(N, 2, 0),
+        block(13, 2, 1),
+        schedule=bg.Descent(10, 0.5),
+        threat=bg.ThreatModel(5),
+        seed=0,
+    )
+    assert told[0] == told[1]
+    assert told[0]["devices"] == [4, 2]
+    assert told[0]["whole"]
+    assert told[0]["verdict"] == alone.health.verdict == "worked"
+    np.testing.assert_allclose(told[0]["trace"], alone.trace, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(told[0]["points"], alone.points, rtol=0, atol=1e-10)
+
+
+def test_a_host_hands_over_equal_parts():
+    mesh = row_mesh("all")
+    assert mesh is not None
+    mine = rows_from_hosts(block(5, 2, 0), mesh)
+    np.testing.assert_array_equal(mine.x, block(5, 2, 0).x)
+    pretended = types.SimpleNamespace(local_mesh=types.SimpleNamespace(size=4))
+    with pytest.raises(InputError, match=r"a multiple of its 4 devices.*got 5 rows: leave out 1, or add 3 of weight 0"):
+        inspect.unwrap(rows_from_hosts)(block(5, 2, 0), pretended)

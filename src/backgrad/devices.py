@@ -12,6 +12,7 @@ like any other once `jax.distributed.initialize` has been called by each of them
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -194,8 +195,14 @@ def replicate(tree: Any, mesh: Mesh | None) -> Any:
     """
     if mesh is None:
         return tree
-    sharding = NamedSharding(mesh, PartitionSpec())
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding) if eqx.is_array(leaf) else leaf, tree)
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    return eqx.combine(_copier(mesh)(arrays), rest)
+
+
+@functools.cache
+def _copier(mesh: Mesh) -> Callable[[Any], Any]:
+    """Return what copies arrays to all devices; compiled code alone can do so with devices of other hosts."""
+    return jax.jit(lambda leaves: leaves, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def _constrain(tree: Any, spec: PartitionSpec) -> Any:
