@@ -5,7 +5,7 @@ n, features d, points p, training steps T, and parameters m (an MLP of more unit
 distribution, with labels from a plane: the work of a step depends on shapes alone. Contestants are the adjoints; LR in
 parameter space for n, d, p and T, and an MLP for m. Memory is what the compiled program takes while it runs, temporary
 arrays and results without its arguments, as the compiler planned it. A time is the fastest of several calls that take
-turns, which other work on the machine disturbs least.
+turns, which other work on the machine disturbs least; with `--cpu` it is a processor's, all threads together.
 
 Each curve is fitted by a power law, least squares in log–log, whose exponent stands with its standard error. A curve
 that bends, since a constant part matters at its small end, has a local exponent that still grows: that of its last two
@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import pathlib
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -129,12 +130,13 @@ def _names(axis: str) -> tuple[str, ...]:
     }.get(axis, (_STORED, _SEGMENTS, _IMPLICIT))
 
 
-def measure(axis: str, *, sizes: tuple[int, ...], seconds: float) -> dict[str, list[Point]]:
+def measure(axis: str, *, sizes: tuple[int, ...], seconds: float, cpu: bool) -> dict[str, list[Point]]:
     """Measure the curves of one axis, size after size; at each size adjoints take turns."""
     curves: dict[str, list[Point]] = {name: [] for name in _names(axis)}
+    timer = time.process_time if cpu else time.perf_counter
     for size in sizes:
         ready = {name: _hypergradient(axis, size, name) for name in curves}
-        times = alternate({name: one[0] for name, one in ready.items()}, seconds=seconds, least=5)
+        times = alternate({name: one[0] for name, one in ready.items()}, seconds=seconds, least=5, timer=timer)
         for name, (_, counted, memory) in ready.items():
             curves[name].append(Point(counted, times[name].fastest, memory))
             print(f"{axis} = {counted:<8}{name:<12}{times[name].fastest:10.4f} s{memory / 1e6:12.2f} MB", flush=True)
@@ -147,9 +149,9 @@ def table(found: dict[str, dict[str, list[Point]]]) -> str:
     for axis, curves in found.items():
         for name, points in curves.items():
             sizes = [point.size for point in points]
-            time = fit(sizes, [point.seconds for point in points]).text()
+            seconds = fit(sizes, [point.seconds for point in points]).text()
             memory = fit(sizes, [point.memory for point in points]).text()
-            lines.append(f"| {_WHAT[axis]} | {sizes[0]:,} … {sizes[-1]:,} | {name} | {time} | {memory} |")
+            lines.append(f"| {_WHAT[axis]} | {sizes[0]:,} … {sizes[-1]:,} | {name} | {seconds} | {memory} |")
     return "\n".join(lines)
 
 
@@ -186,6 +188,7 @@ def main() -> None:
     parser.add_argument("--json", type=pathlib.Path, help="where to write the numbers, if anywhere")
     parser.add_argument("--figure", type=pathlib.Path, default=_RESULTS / "growth.png", help="(default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="a size, once every adjoint had 5 turns")
+    parser.add_argument("--cpu", action="store_true", help="by a processor's clock, on a busy machine")
     parser.add_argument("--quick", action="store_true", help="the three smallest sizes, to see that it runs")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
@@ -194,7 +197,7 @@ def main() -> None:
     count = 3 if arguments.quick else 5
     found = {}
     for axis in arguments.only:
-        found[axis] = measure(axis, sizes=_SIZES[axis][:count], seconds=arguments.seconds)
+        found[axis] = measure(axis, sizes=_SIZES[axis][:count], seconds=arguments.seconds, cpu=arguments.cpu)
         if arguments.json is not None:  # after every axis, so that an interrupted run leaves what it has
             curves = {a: {n: [p._asdict() for p in points] for n, points in c.items()} for a, c in found.items()}
             arguments.json.parent.mkdir(parents=True, exist_ok=True)

@@ -39,16 +39,21 @@ class Timing(NamedTuple):
         return max(self.first - self.median, 0.0)
 
 
-def clock(call: Contestant, repeats: int = 1) -> float:
+def clock(call: Contestant, repeats: int = 1, timer: Callable[[], float] = time.perf_counter) -> float:
     """Return the seconds a call takes, on average over `repeats` calls."""
-    begin = time.perf_counter()
+    begin = timer()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - begin) / repeats
+    return (timer() - begin) / repeats
 
 
 def alternate(
-    contestants: Mapping[str, Contestant], *, seconds: float, least: int = 7, most: int = 51
+    contestants: Mapping[str, Contestant],
+    *,
+    seconds: float,
+    least: int = 7,
+    most: int = 51,
+    timer: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Time contestants in turn.
 
@@ -57,12 +62,13 @@ def alternate(
         seconds: after which no further round begins, once there were `least`.
         least: the fewest rounds.
         most: the most rounds.
+        timer: the clock; `time.process_time` counts a processor's seconds, all threads together.
 
     Returns:
         The timing of each.
     """
-    first = {name: clock(call) for name, call in contestants.items()}
-    usual = {name: clock(call) for name, call in contestants.items()}
+    first = {name: clock(call, timer=timer) for name, call in contestants.items()}
+    usual = {name: clock(call, timer=timer) for name, call in contestants.items()}
     repeats = {name: max(1, math.ceil(_TURN / length)) for name, length in usual.items()}
     found: dict[str, list[float]] = {name: [] for name in contestants}
     order, shuffle = list(contestants), random.Random(0)
@@ -75,7 +81,7 @@ def alternate(
             for name in order:
                 if usual[name] < _LONG:
                     contestants[name]()
-                found[name].append(clock(contestants[name], repeats[name]))
+                found[name].append(clock(contestants[name], repeats[name], timer))
             rounds += 1
     finally:
         gc.enable()

@@ -118,13 +118,19 @@ def test_controls_compute_no_hypergradients(attack):
     assert (found.attack > 0) == isinstance(attack, bg.RandomPoints)
 
 
-def test_programs_kept_on_disk_are_counted_as_found_again(tmp_path, monkeypatch):
-    counted = []
-    monkeypatch.setattr(cost, "_compile_again", lambda compiler: counted.append(compiler) or 0.125)
-    assert estimate_cost(PLAN, TABLE, [split(0)]).compilation == 0.125
-    (compiler,) = counted
-    # Two victims' trainings, the search, and the three functions of the checks.
-    assert len(compiler.programs) == 6
+def test_programs_kept_on_disk_are_counted_as_they_are_found_again(monkeypatch):
+    compiler = cost._Compiler()
+    lengths = iter([1.0, 0.25, 31.0])
+    monkeypatch.setattr(cost, "_seconds_once", lambda call: next(lengths))
+    monkeypatch.setattr(cost, "seconds_of", lambda call: 0.125)
+    assert compiler.usual(lambda: None) == 0.125
+    assert compiler.expected() == compiler.seconds == 1.0 - 0.125
+    emptied = []
+    monkeypatch.setattr(jax, "clear_caches", lambda: emptied.append(True))
+    monkeypatch.setattr(cost, "_kept_on_disk", lambda: True)
+    assert compiler.expected() == 0.25 - 0.125
+    assert emptied == [True]
+    assert compiler.usual(lambda: None) == 31.0  # too long to be made twice
 
 
 def test_an_estimate_refuses_what_it_cannot_know():

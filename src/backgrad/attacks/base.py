@@ -180,7 +180,7 @@ class Attack(eqx.Module):
             adjoint=", ".join(dict.fromkeys(type(a).__name__ for a in objective.adjoints)),
             attack=self.name,
             seed=seed,
-            health=_health(objective, feasible, begin, found, seed),
+            health=examine(objective, feasible, begin, found, seed),
         )
 
     def _resume_from(self, checkpoint: Checkpoint | None) -> dict[str, Checkpoint]:
@@ -366,7 +366,10 @@ def _hard(objective: OuterObjective, points: jax.Array, *, n_classes: int) -> tu
     return x, y if n_classes == 1 or not is_one_hot(on_host(objective.train.y)) else np.argmax(y, axis=1)
 
 
-def _health(objective, feasible: FeasibleSet, begin, found: Optimised, seed: int) -> AttackHealth:
+def examine(
+    objective: OuterObjective, feasible: FeasibleSet, begin: jax.Array, found: Optimised, seed: int
+) -> AttackHealth:
+    """Return the evidence that a search which began at `begin` worked."""
     points = jnp.asarray(found.points)
     if len(points) == 0:
         value, status = evaluate_and_judge(objective, begin)

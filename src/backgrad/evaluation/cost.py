@@ -1,8 +1,8 @@
 """What an evaluation will cost, measured before it starts.
 
-Every program that a split runs is compiled at its own shapes and weighed, a few units of the attack, one training of
-every kind of victim and one of each of the attack's checks are timed, and their counts are known from the settings. So
-an estimate is a measurement times whole numbers:
+The attack's own program is compiled at its own shapes and weighed, and a few units of it are timed; so are one training
+of every kind of victim and the attack's checks. How often each happens follows from the settings, so an estimate is a
+measurement times whole numbers:
 
     seconds = start-up + Σ_p [ compilation_p + K (attack_p + checks_p + victims_p) ],
 
@@ -21,19 +21,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ..attacks.base import Prepared, prepare
+from ..attacks.base import Optimised, Prepared, examine, prepare
 from ..attacks.cost import Price, price, program_bytes, seconds_of
-from ..attacks.objective import differentiate, evaluate, evaluate_and_judge
 from ..errors import InputError
-from .plan import Plan, Rows, Table, as_samples, split_key
+from .plan import Plan, Rows, Table, as_samples, attack_seed, split_key
 from .poisoning import ERRORS, known_to_attacker
-from .victims import fit_learner, fit_victim, reference_estimator
+from .victims import fit_victim, reference_estimator, train_and_predict
 
-# What health checks compute: 𝒜 at both ends, three hypergradients, and single steps; in float64 two differences too.
-_JUDGED, _DIFFERENTIATED, _EVALUATED, _DIFFERENCES = 2, 3, 2, 8
+# Seconds of a call above which it is made once, and compilation lost in it.
+_LONG = 30.0
 
 PARTS = ("start-up", "compilation", "attack", "checks", "victims")
 
@@ -46,12 +44,12 @@ class CostEstimate:
         startup: imports, once.
         compilation: of everything, for all budgets.
         attack: searching for points, on all splits at all budgets.
-        checks: evidence that the attacks worked, likewise.
+        checks: of the input and the schedule before an attack, and of the attack after, likewise.
         victims: training and judging all victims, likewise.
         hypergradients: computed by all searches, a number.
         hypergradient: one of them, at the greatest budget.
         training: one training of the victim on clean rows.
-        memory: the largest compiled program's arguments, results and arrays between, in bytes.
+        memory: the attack's largest compiled program: arguments, results and arrays between, in bytes.
         process: the most memory that this process has held so far, in bytes, having run a sample of everything; None
             where the system does not say.
         took: the estimate itself.
@@ -86,13 +84,6 @@ class CostEstimate:
         return max(self.parts, key=lambda name: self.parts[name])
 
 
-class _Program(NamedTuple):
-    """A compiled call."""
-
-    function: Any
-    arguments: tuple[Any, ...]
-
-
 class _Split(NamedTuple):
     """One split at one budget: seconds of its parts, hypergradients, seconds of one, and bytes."""
 
@@ -107,20 +98,49 @@ class _Split(NamedTuple):
 
 
 class _Compiler:
-    """Compiles, and keeps account of the time and of the memory that the programs will take."""
+    """Compiles, and keeps account of the time, and of the memory that programs will take."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.memory = 0
-        self.programs: list[_Program] = []
+        self.again: list[Callable[[], float]] = []
 
-    def __call__(self, function: Any, *arguments: Any) -> Callable[..., Any]:
+    def program(self, function: Any, *arguments: Any) -> Callable[..., Any]:
+        """Return a function compiled for its arguments."""
         begin = time.perf_counter()
         compiled = function.lower(*arguments).compile()
         self.seconds += time.perf_counter() - begin
         self.memory = max(self.memory, program_bytes(compiled))
-        self.programs.append(_Program(function, arguments))
+        self.again.append(lambda: _seconds_once(lambda: function.lower(*arguments).compile()))
         return compiled
+
+    def usual(self, call: Callable[[], Any]) -> float:
+        """Return the seconds of a call; what the first took beyond is compilation."""
+        first = _seconds_once(call)
+        if first > _LONG:
+            return first
+        usual = min(first, seconds_of(call))
+        self.seconds += first - usual
+        self.again.append(lambda: max(_seconds_once(call) - usual, 0.0))
+        return usual
+
+    def expected(self) -> float:
+        """Return the seconds that compilation will take in the job: less than now where programs are kept on disk."""
+        if not _kept_on_disk():
+            return self.seconds
+        jax.clear_caches()
+        return sum(one() for one in self.again)
+
+
+def _kept_on_disk() -> bool:
+    """Tell whether JAX keeps what it compiles from one process to the next."""
+    return bool(getattr(jax.config, "jax_compilation_cache_dir", None))
+
+
+def _seconds_once(call: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - begin
 
 
 def estimate_cost(
@@ -157,8 +177,7 @@ def estimate_cost(
     begin = time.perf_counter()
     wanted = sorted(set(budgets or [plan.threat.budget]))
     measured = sorted({wanted[0], next((p for p in wanted if p), wanted[0]), wanted[-1]})
-    judged = {"reference": reference_estimator(table.n_classes), **(victims or {})}
-    startup, others = _price_victims(judged, table, splits[0], seed)
+    startup, others = _price_victims(victims or {}, table, splits[0], seed)
     found = {p: _measure(plan.with_budget(p), table, splits[0], seed) for p in measured}
     each = [_between(found, p) for p in wanted]
     last, count = found[wanted[-1]], len(splits)
@@ -187,8 +206,10 @@ def _between(found: dict[int, _Split], budget: int) -> _Split:
 
 def _price_victims(victims: Mapping[str, Any], table: Table, rows: Rows, seed: int) -> tuple[float, float]:
     """Return what the first fits took beyond usual ones, and the seconds of all other victims on a split."""
-    extra, usual = 0.0, 0.0
-    for victim in victims.values():
+    begin = time.perf_counter()
+    reference = reference_estimator(table.n_classes)  # imports scikit-learn
+    extra, usual = time.perf_counter() - begin, 0.0
+    for victim in (reference, *victims.values()):
 
         def fit(victim=victim):
             return fit_victim(victim, table, rows, None, seed=(seed, 0)).predict(table.x[rows.test])
@@ -196,73 +217,58 @@ def _price_victims(victims: Mapping[str, Any], table: Table, rows: Rows, seed: i
         begin = time.perf_counter()
         fit()
         first = time.perf_counter() - begin
-        again = seconds_of(fit) if first < 60 else first
+        again = first if first > _LONG else seconds_of(fit)
         extra, usual = extra + max(first - again, 0.0), usual + len(ERRORS) * again
     return extra, usual
 
 
 def _measure(plan: Plan, table: Table, rows: Rows, seed: int) -> _Split:
     """Compile, weigh and time what one split at one budget runs."""
-    compiler, budget = _Compiler(), plan.threat.budget
-    clean, schedule = table.samples(rows.train), dataclasses.replace(plan.schedule, key=split_key((seed, 0)))
-    fits: list[float] = []
-    known = known_to_attacker(plan, table, rows, seed=(seed, 0))
-    ready = prepare(plan.learner, known.pop("train"), known.pop("validation"), **known)
-    points = as_samples(*_start(ready, clean.x.shape[1], table.n_classes), table.n_classes)
-    for blocks in ((clean,), (clean, points)):
-        fit = compiler(fit_learner, plan.learner, blocks, schedule)
-        fits.append(seconds_of(lambda fit=fit, blocks=blocks: fit(plan.learner, blocks, schedule)))
+    compiler, key = _Compiler(), (seed, 0)
+    clean, schedule = table.samples(rows.train), dataclasses.replace(plan.schedule, key=split_key(key))
+    x = table.x[rows.test]
+
+    def prepared() -> Prepared:
+        known = known_to_attacker(plan, table, rows, seed=key)
+        return prepare(plan.learner, known.pop("train"), known.pop("validation"), **known)
+
+    def fit(*added) -> float:
+        return compiler.usual(lambda: train_and_predict(plan.learner, (clean, *added), schedule, x))
+
+    preparing, ready = compiler.usual(prepared), prepared()
+    points = as_samples(*_start(ready, table.n_classes), table.n_classes)
+    usual, poisoned = fit(), fit(points)
+    own = attack_seed(key)
+    search = _price_search(plan, ready, compiler, own) if plan.threat.budget else Price(0.0, 0)
+    nothing = Optimised(ready.start, np.zeros(1), 0.0)
+    examining = compiler.usual(
+        lambda: dataclasses.astuple(examine(ready.objective, ready.feasible, ready.start, nothing, own))
+    )
     sound = 1 if plan.attack_schedule is None else 2
-    search = _price_search(plan, ready, compiler, known["seed"]) if budget else Price(0.0, 0)
-    checks = _price_checks(ready, compiler, budget)
     return _Split(
-        compilation=_compile_again(compiler),
+        compilation=compiler.expected(),
         attack=search.seconds,
-        checks=checks + sound * fits[0],
-        victims=fits[0] + 2 * fits[1],
+        checks=preparing + examining + sound * usual,
+        victims=usual + 2 * poisoned,
         hypergradients=search.hypergradients,
         hypergradient=search.each,
-        training=fits[0],
+        training=usual,
         memory=compiler.memory,
     )
 
 
-def _start(ready: Prepared, d: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _start(ready: Prepared, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return features and labels (or responses) of the starting points."""
     x, y = (np.asarray(part) for part in ready.objective.split(ready.start))
-    return x[:, :d], np.argmax(y, axis=1) if n_classes else y
+    return x, np.argmax(y, axis=1) if n_classes else y
 
 
 def _price_search(plan: Plan, ready: Prepared, compiler: _Compiler, seed: int) -> Price:
     seconds, hypergradients = 0.0, 0
     for work in plan.attack.work(ready.objective, ready.feasible, ready.start, seed=seed):
-        found = price(work, compiler(work.function, *work.arguments(1)))
+        found = price(work, compiler.program(work.function, *work.arguments(1)))
         seconds, hypergradients = seconds + found.seconds, hypergradients + found.hypergradients
     return Price(seconds, hypergradients)
-
-
-def _price_checks(ready: Prepared, compiler: _Compiler, budget: int) -> float:
-    """Return the seconds of the evidence of an attack's health on a split."""
-    arguments = ready.objective, ready.start
-    judge = compiler(evaluate_and_judge, *arguments)
-    judging = seconds_of(lambda: judge(*arguments))
-    if budget == 0:
-        return judging
-    slope, value = compiler(differentiate, *arguments), compiler(evaluate, *arguments)
-    counted = _EVALUATED + (_DIFFERENCES if ready.start.dtype == jnp.float64 else 0)
-    differentiating, evaluating = (seconds_of(lambda call=call: call(*arguments)) for call in (slope, value))
-    return _JUDGED * judging + _DIFFERENTIATED * differentiating + counted * evaluating
-
-
-def _compile_again(compiler: _Compiler) -> float:
-    """Return the seconds that compilation will take in the job: less than now where programs are kept on disk."""
-    if not getattr(jax.config, "jax_compilation_cache_dir", None):
-        return compiler.seconds
-    jax.clear_caches()
-    again = _Compiler()
-    for program in compiler.programs:
-        again(program.function, *program.arguments)
-    return again.seconds
 
 
 def process_peak() -> int | None:
