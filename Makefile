@@ -12,7 +12,8 @@ $(VENV)/installed-%: pyproject.toml
 	touch $@
 
 demo: $(VENV)/installed-run
-	$(BIN)/backgrad attack spambase --out demo
+	$(BIN)/backgrad audit spambase --profile quick --limit 0.2 --at 0.05 --out demo || \
+	  case $$? in 1|3) ;; *) exit 1 ;; esac  # an answer of the gate is no failure of the demo
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto --dist loadfile

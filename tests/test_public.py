@@ -218,6 +218,12 @@ def test_the_readme_s_make_targets_exist():
     assert {"demo", "test"} <= targets <= set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
 
 
+def test_the_demo_does_what_the_readme_says_without_make():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (demo,) = re.findall(r"^demo:.*\n\t\$\(BIN\)/backgrad (.*?) --out demo\b", makefile, re.MULTILINE)
+    assert shlex.split(demo) in readme_commands("backgrad")
+
+
 @pytest.mark.parametrize("arguments", readme_commands("backgrad"), ids=" ".join)
 def test_the_readme_s_commands_name_options_and_data_that_exist(arguments, monkeypatch):
     from backgrad.cli import main

@@ -88,7 +88,7 @@ def audit(
         seed: of everything random.
         out: folder for the report and the results of runs, from which an interrupted audit goes on; nothing is written
             where omitted.
-        show_rows: whether the report may show poisoned rows as they are.
+        show_rows: whether the report may show poisoned rows, or images, as they are.
         progress: called as runs end.
 
     Returns:

@@ -127,6 +127,8 @@ def make_audited(name: str, estimator: Any, problem: Problem, *, train: int) -> 
 def _takes_missing(estimator: Any) -> bool:
     from sklearn.utils import get_tags
 
+    if isinstance(estimator, Pipeline) and isinstance(estimator.steps[0][1], SimpleImputer):
+        return True
     try:
         return bool(get_tags(estimator).input_tags.allow_nan)
     except (AttributeError, TypeError):  # no scikit-learn estimator in the strict sense
@@ -146,5 +148,11 @@ def _without_imputers(estimator: Any) -> Any:
 def _describe(estimator: Any) -> str:
     """Name an estimator and the steps of a pipeline."""
     if isinstance(estimator, Pipeline):
-        return f"Pipeline({', '.join(type(step).__name__ for _, step in estimator.steps)})"
+        return f"Pipeline({', '.join(_step_names(estimator))})"
     return type(estimator).__name__
+
+
+def _step_names(pipeline: Pipeline) -> list[str]:
+    """Return the names of all steps, those of pipelines within included."""
+    parts = [_step_names(step) if isinstance(step, Pipeline) else [type(step).__name__] for _, step in pipeline.steps]
+    return [name for part in parts for name in part]

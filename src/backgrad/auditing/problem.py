@@ -100,6 +100,11 @@ class Problem:
         """The number of classes, k."""
         return len(self.class_names)
 
+    @property
+    def is_public(self) -> bool:
+        """Whether the rows are those of a data set that anyone can have."""
+        return self.form == "bundled"
+
     def imputed(self, rows: np.ndarray) -> np.ndarray:
         """Return all features, missing ones replaced by the medians of some rows, (n, d)."""
         if not np.isnan(self.x).any():

@@ -1,5 +1,6 @@
 """From the results of an audit's runs to audit.json: a pure function of the store."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -231,14 +232,24 @@ def _defences(audit: Audit, results: TaskResults) -> dict[str, Any] | None:
     rows = []
     for name in (UNDEFENDED, *audit.profile.defences):
         values = {measure: [plain(one.values["measures"])[name][measure] for one in found] for measure in _MEASURES}
-        known = {measure: [v for v in column if v is not None] for measure, column in values.items()}
-        rows.append({"name": name, **{m: float(np.mean(v)) if v else None for m, v in known.items()}})
+        # A mean over other splits than the undefended row's could not be held against it.
+        means = {measure: None if None in column else float(np.mean(column)) for measure, column in values.items()}
+        rows.append({"name": name, **means})
     return {
         "fraction": points / (audit.sizes.train + points),
         "points": points,
         "rows": rows,
-        "warnings": list(dict.fromkeys(sentence for one in found for sentence in one.values["warnings"])),
+        "warnings": list(dict.fromkeys(_named(audit, line) for one in found for line in one.values["warnings"])),
     }
+
+
+def _named(audit: Audit, sentence: str) -> str:
+    """Return a defence's sentence with the name of the class that it calls by its number."""
+
+    def name(found: re.Match[str]) -> str:
+        return f"every row of class {audit.problem.class_names[int(found[1])]!r}"
+
+    return re.sub(r"every row of class (\d+)", name, sentence)
 
 
 def _certificates(audit: Audit, results: TaskResults) -> dict[str, Any] | None:
@@ -290,7 +301,7 @@ def _poison(audit: Audit, results: TaskResults, *, show_rows: bool) -> dict[str,
         {"name": problem.feature_names[i], **{name: float(values[i]) for name, values in means.items()}} for i in order
     ]
     first, images, rows = found[0].arrays, None, None
-    if problem.image_shape is not None:
+    if problem.image_shape is not None and (show_rows or problem.is_public):  # an image is a row
         images = {
             "shape": list(problem.image_shape),
             "before": first["start"][:_MOST_IMAGES].tolist(),

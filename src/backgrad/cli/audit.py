@@ -55,7 +55,9 @@ def audit(
     scheduler: Scheduler = None,
     show_rows: Annotated[
         bool,
-        typer.Option("--show-rows", help="Let the report show poisoned rows as they are.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            "--show-rows", help="Let the report show poisoned rows, or images, as they are.", rich_help_panel=_OUTPUT
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print audit.json to standard output.", rich_help_panel=_OUTPUT)

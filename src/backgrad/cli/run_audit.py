@@ -10,12 +10,13 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..auditing.audit import command_line, conclude, find_profile
 from ..auditing.estimators import make_audited, make_estimator
 from ..auditing.plan import Audit, make_audit
-from ..auditing.problem import Problem
+from ..auditing.problem import Column, Problem
 from ..auditing.reading import read_bundled
 from ..auditing.tables import file_settings, read_file
 from ..auditing.tasks import AUDIT_TASKS, HELD, make_plan, open_split
@@ -23,6 +24,7 @@ from ..auditing.verdict import check_gate, regate
 from ..datasets.registry import is_known
 from ..errors import InputError
 from ..report.files import check_writable
+from ..report.text import visible
 from ..studies.store import Store
 from ..studies.tasks import in_float64
 from .output import OutputFolder
@@ -215,10 +217,16 @@ def _write_junit(record: dict[str, Any], path: Path) -> None:
 
 
 def print_record(console: Console, record: dict[str, Any], out: Path) -> None:
-    """Print the curve, the defences, and the verdict in plain words."""
+    """Print the verdict in plain words, the curve, the defences, and at the end the gate's answer."""
+    console.print(f"Verdict: {' '.join(record['verdict'])}", highlight=False, markup=False)
+    health = record["health"]
+    if health["verdict"] not in ("worked", "nothing to do"):
+        console.print(f"Attack health: {health['sentence']}", highlight=False)
+    console.print()
     curve = record["curves"][0]
     splits = record["run"]["splits"]
-    title = f"{record['input']['name']}: test error of {record['estimator']['name']}, mean of {splits} splits"
+    data, audited = (_plain(record[part]["name"] or "") for part in ("input", "estimator"))
+    title = f"{data}: test error of {audited}, mean of {splits} splits"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("poisoned rows", "rows", "label flips", "poisoned", "95 % interval"):
         table.add_column(heading, justify="right")
@@ -230,10 +238,6 @@ def print_record(console: Console, record: dict[str, Any], out: Path) -> None:
     console.print(table)
     if record["defences"] is not None:
         _print_defences(console, record["defences"])
-    health = record["health"]
-    if health["verdict"] not in ("worked", "nothing to do"):
-        console.print(f"Attack health: {health['sentence']}", highlight=False)
-    console.print(" ".join(record["verdict"]), highlight=False, markup=False)
     if record["gate"]["verdict"] != "not asked":
         console.print(_gate_sentence(record["gate"]), highlight=False)
     console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
@@ -242,10 +246,14 @@ def print_record(console: Console, record: dict[str, Any], out: Path) -> None:
 def _print_defences(console: Console, defences: dict[str, Any]) -> None:
     title = f"Defences, {defences['points']} poisoned rows ({defences['fraction']:.1%})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("defence", "no attack", "attack", "defence known", "poison removed"):
+    names = {"no attack": "clean_error", "attack": "oblivious_error", "defence known": "adaptive_error"}
+    names["poison removed"] = "poison_removed"
+    if all(row["adaptive_error"] is None for row in defences["rows"]):  # nobody tried
+        del names["defence known"]
+    for heading in ("defence", *names):
         table.add_column(heading, justify="left" if heading == "defence" else "right")
     for row in defences["rows"]:
-        cells = [row[name] for name in ("clean_error", "oblivious_error", "adaptive_error", "poison_removed")]
+        cells = [row[name] for name in names.values()]
         table.add_row(row["name"], *("–" if cell is None else f"{cell:.1%}" for cell in cells))
     console.print(table)
 
@@ -264,27 +272,44 @@ def run_check(request: Request) -> None:
     """Print how the input was understood, and what an audit would cost."""
     made = open_audit(request)
     problem, console = made.problem, Console()
-    table = Table(title=f"{problem.name}: {len(problem.y)} rows", title_justify="left", box=SIMPLE_HEAD)
+    title = f"{_plain(problem.name)}: {len(problem.y)} rows"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("column", "kind", "values", "missing", "note"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", justify="right" if heading == "missing" else "left")
     for column in problem.columns:
-        values = f"{column.categories} categories" if column.categories is not None else ""
-        if column.low is not None and column.high is not None:
-            values = f"{column.low:.4g} to {column.high:.4g}"
-        used = column.note or ("" if column.used else "set aside")
-        table.add_row(column.name, column.kind, values, str(column.missing or ""), used)
+        table.add_row(_plain(column.name), column.kind, _values(column), str(column.missing or ""), _note(column))
     console.print(table)
     counts = [int((problem.y == label).sum()) for label in range(problem.n_classes)]
     classes = ", ".join(f"{name} ({count})" for name, count in zip(problem.class_names, counts, strict=True))
-    console.print(f"Classes of {problem.target}: {classes}", soft_wrap=True, markup=False, highlight=False)
-    for note in problem.notes:
-        console.print(f"Note: {note}", markup=False, highlight=False)
+    console.print(f"Classes of {_plain(problem.target)}: {_plain(classes)}", soft_wrap=True, highlight=False)
+    for sentence in (*problem.notes, *([] if problem.sampling is None else [problem.sampling])):
+        console.print(f"Note: {_plain(sentence)}", highlight=False)
     minutes = estimate_minutes(made)
     console.print(
         f"An audit of profile {made.profile.name} trains on {made.sizes.train} rows, {made.splits} splits, "
         f"{len(made.study().runs)} runs: about {minutes:.0f} minutes in one process.",
         highlight=False,
     )
+
+
+def _plain(text: str) -> str:
+    """Return a text of the user's as the terminal shows it: no markup, no characters that command it."""
+    return escape(visible(text))
+
+
+def _values(column: Column) -> str:
+    if column.low is not None and column.high is not None:
+        return f"{column.low:.4g} to {column.high:.4g}"
+    return "" if column.categories is None else f"{column.categories} categories"
+
+
+def _note(column: Column) -> str:
+    """Say what the columns of the table beside do not: of numbers in use, not their range and gaps again."""
+    note = column.note or ("" if column.used else "set aside")
+    if column.used and column.kind in ("numeric", "integer"):
+        said = f"{column.missing:,} missing, to be imputed"
+        note = "; ".join(part for part in note.split("; ")[1:] if part != said)
+    return _plain(note)
 
 
 def estimate_minutes(made: Audit) -> float:

@@ -108,6 +108,8 @@ def _data(audit: AuditRecord) -> Section:
     used = sum(one.used for one in given.columns)
     rows = f"{text.things(given.used_rows, 'row')} of {given.rows:,}: {given.train_rows:,} to train, "
     rows += f"{given.validation_rows:,} to validate, {given.test_rows:,} to test"
+    rest = given.used_rows - given.train_rows - given.validation_rows - given.test_rows
+    rows += f", {rest:,} that defences may trust" if rest > 0 else ""
     facts = [
         ("Table", f"{text.shorten(given.source, 200)} ({given.format})"),
         ("Rows used", rows),

@@ -26,6 +26,7 @@ class Table:
         rows: cells, as text.
         more: what was left out; empty where nothing was.
         numbers: whether all cells but the heads are numbers, which are set to the right.
+        own: whether all words are the report's own, none of which need be broken.
     """
 
     caption: str
@@ -33,6 +34,7 @@ class Table:
     rows: list[list[str]]
     more: str = ""
     numbers: bool = True
+    own: bool = False
 
 
 def _name(given: str) -> str:
@@ -254,7 +256,7 @@ def vocabulary(audit: AuditRecord) -> Table:
     rows = [[f"{one.framework} {one.version}", one.id, one.name, one.why] for one in audit.mappings[:MOST_ROWS]]
     heads = ["Framework", "Identifier", "Name", "Evidence towards it"]
     more = _more(len(rows), len(audit.mappings), "terms")
-    return Table("Terms, with the version of each vocabulary", heads, rows, more, numbers=False)
+    return Table("Terms, with the version of each vocabulary", heads, rows, more, numbers=False, own=True)
 
 
 def environment(audit: AuditRecord) -> Table:

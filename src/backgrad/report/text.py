@@ -137,6 +137,8 @@ def seconds(value: float | None) -> str:
     if value is None:
         return NONE
     if value < 120:
+        if value < 0.001:
+            return "under 1 ms"
         return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
     minutes = round(value / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

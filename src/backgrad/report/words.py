@@ -143,7 +143,7 @@ MISSING = {
     "breaking-point": "No limit was set, so there is none to break. Set one with --limit.",
     "class-damage": "This audit did not measure the damage to each class.",
     "transfer": "This audit did not try other learners. A profile beyond quick does.",
-    "defences": "This audit tried no defences. A profile beyond quick does.",
+    "defences": "This audit tried no defences.",
     "certificates": "This audit computed no certificates.",
     "poison": "This audit kept no poisoned rows to describe.",
 }
