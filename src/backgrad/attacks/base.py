@@ -12,6 +12,7 @@ import numpy as np
 
 from ..adjoints.base import Adjoint
 from ..errors import InputError, UnsupportedError
+from ..hosted import Block, HostFeatures
 from ..schedules import Schedule
 from ..status import Status
 from ..threat.compose import Columns
@@ -98,7 +99,7 @@ class Attack(eqx.Module):
     def craft(
         self,
         learner: Any,
-        train: Samples,
+        train: Block,
         validation: Samples,
         *,
         schedule: Schedule,
@@ -180,7 +181,7 @@ class Attack(eqx.Module):
 
 def make_objective(
     learner: Any,
-    train: Samples,
+    train: Block,
     validation: Samples,
     *,
     schedule: Schedule,
@@ -216,7 +217,7 @@ def make_objective(
 
 
 def start_points(
-    rows: Samples, threat: ThreatModel, seed: int, *, sources: bool = False
+    rows: Block, threat: ThreatModel, seed: int, *, sources: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows with wrong labels to start from: those of the goal's classes, or of all.
 
@@ -233,7 +234,8 @@ def start_points(
     Returns:
         Features (p, d), and labels (p,) or responses (p, k).
     """
-    x, y, rng = np.asarray(rows.x), np.asarray(rows.y), np.random.default_rng(seed)
+    x = rows.x if isinstance(rows.x, HostFeatures) else np.asarray(rows.x)
+    y, rng = np.asarray(rows.y), np.random.default_rng(seed)
     if not is_one_hot(y):
         return far_responses(x, y, points=threat.budget, rng=rng)
     labels = np.argmax(y, axis=1)
@@ -245,7 +247,7 @@ def start_points(
     return flipped_rows(x, labels, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=swap)
 
 
-def _soft_labels(labels, train: Samples, threat: ThreatModel) -> jax.Array:
+def _soft_labels(labels, train: Block, threat: ThreatModel) -> jax.Array:
     """Return soft labels (p, k); raise unless there is a label of an existing class, or a response, for every point."""
     k, names = train.y.shape[1], np.asarray(labels)
     if not is_one_hot(np.asarray(train.y)):
@@ -259,7 +261,7 @@ def _soft_labels(labels, train: Samples, threat: ThreatModel) -> jax.Array:
     return one_hot(names, k, dtype=train.x.dtype)
 
 
-def _feasible_start(points, train: Samples, threat: ThreatModel) -> jax.Array:
+def _feasible_start(points, train: Block, threat: ThreatModel) -> jax.Array:
     """Return the starting points as an array; raise unless they fit the rows and lie in the feasible set."""
     begin = jnp.asarray(points, train.x.dtype)
     if begin.shape != (threat.budget, train.x.shape[1]):

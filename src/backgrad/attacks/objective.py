@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..adjoints.base import Adjoint
 from ..errors import UnsupportedError
+from ..hosted import Block
 from ..schedules import Descent
 from ..threat.evasion import Evasion
 from ..threat.goals import Goal
@@ -63,7 +64,7 @@ class OuterObjective(eqx.Module):
     sizes: tuple[int, ...] = eqx.field(static=True)
     adjoints: tuple[Adjoint, ...]
     goal: Goal
-    train: Samples
+    train: Block
     validation: Samples
     labels: Float[Array, "p k"]
     rule: LabelRule = eqx.field(static=True)
@@ -94,7 +95,7 @@ class OuterObjective(eqx.Module):
         points: Float[Array, "p _"],
         *,
         weight: Float[Array, "p"] | None = None,
-        others: tuple[Samples, ...] = (),
+        others: tuple[Block, ...] = (),
         climb: Samples | None = None,
     ) -> Hypergradient:
         """Return 𝒜 and its gradient.
