@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .evaluation.plan import Plan, Rows, Table
     from .evaluation.security_curve import BreakingPoint, SecurityCurve, breaking_point, security_curve
     from .evaluation.transfer import TransferMatrix, transfer_matrix
+    from .hosted import HostRows, host_rows
     from .learners.base import Learner, Member
     from .learners.cnn import CNN
     from .learners.estimator import LearnerClassifier, expected_failed_checks
@@ -103,6 +104,7 @@ _HOMES = {
     "evaluation.plan": ["Plan", "Rows", "Table"],
     "evaluation.security_curve": ["BreakingPoint", "SecurityCurve", "breaking_point", "security_curve"],
     "evaluation.transfer": ["TransferMatrix", "transfer_matrix"],
+    "hosted": ["HostRows", "host_rows"],
     "learners.base": ["Learner", "Member"],
     "learners.cnn": ["CNN"],
     "learners.estimator": ["LearnerClassifier", "expected_failed_checks"],

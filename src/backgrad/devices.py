@@ -14,7 +14,7 @@ like any other once `jax.distributed.initialize` has been called by each of them
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -26,6 +26,7 @@ from .errors import InputError
 from .types import Samples, concatenate
 
 _AXIS = "rows"
+_Block = TypeVar("_Block")
 
 
 class SpreadRows(eqx.Module):
@@ -133,8 +134,8 @@ def rows_from_hosts(samples: Samples, mesh: Mesh) -> Samples:
     return Samples(*(jax.make_array_from_process_local_data(sharding, np.asarray(part)) for part in samples))
 
 
-def rows_of(block: Samples | SpreadRows) -> Samples:
-    """Return rows as `Samples`, wherever they are."""
+def rows_of(block: _Block | SpreadRows) -> _Block | Samples:
+    """Return rows that are spread as `Samples`, and others as they are."""
     return block.rows if isinstance(block, SpreadRows) else block
 
 

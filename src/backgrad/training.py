@@ -20,6 +20,7 @@ from .adjoints.checkpointed import Checkpointed
 from .adjoints.implicit import Implicit
 from .devices import along_rows, holds, join
 from .errors import InputError, UnsupportedError
+from .hosted import Block, HostFeatures, HostRows, check_host, over_all, take
 from .schedules import Converged, Descent, Schedule, initial_key
 from .status import Status
 from .types import Params, Samples
@@ -37,21 +38,23 @@ class LossField(Field):
     """
 
     loss: Callable[..., Any]
-    blocks: tuple[Samples, ...]
+    blocks: tuple[Block, ...]
     batches: Int[Array, "T b"] | None
     noisy_loss: Callable[..., Any] | None = None
     key: PRNGKeyArray | None = None
 
     def __call__(self, params: Params, t: Any) -> Params:
         """Return the gradient at `params` on the rows of step t."""
-        blocks = self.blocks if self.batches is None or t is None else (self._take(self.batches[t]),)
-        if self.noisy_loss is None or self.key is None or t is None:
-            return jax.grad(self.loss)(params, blocks)
-        return jax.grad(self.noisy_loss)(params, blocks, jax.random.fold_in(self.key, t))
+        if t is None:
+            return over_all(lambda part: jax.grad(self.loss)(params, part), self.blocks)
+        rows = self.blocks if self.batches is None else (self._take(self.batches[t]),)
+        if self.noisy_loss is None or self.key is None:
+            return jax.grad(self.loss)(params, rows)
+        return jax.grad(self.noisy_loss)(params, rows, jax.random.fold_in(self.key, t))
 
     def value(self, params: Params) -> Float[Array, ""]:
         """Return the loss over all rows."""
-        return self.loss(params, self.blocks)
+        return over_all(lambda part: self.loss(params, part), self.blocks)
 
     def _take(self, rows: Int[Array, "b"]) -> Samples:
         """Gather rows from the blocks, without concatenating them at every step."""
@@ -59,7 +62,7 @@ class LossField(Field):
         for block in self.blocks:
             size = block.weight.shape[0]
             local = jnp.clip(rows - start, 0, size - 1)
-            picked = jax.tree.map(lambda a, local=local: a[local], block)
+            picked = take(block, local)
             if parts is None:
                 parts = picked
             else:
@@ -112,7 +115,7 @@ class ClippedField(LossField):
             return mean
         return tree_add(mean, jax.grad(lambda p: jnp.asarray(self.learner.regularisation(p), weight.dtype))(params))
 
-    def _sum(self, params: Params, block: Samples, t: Any, start: int) -> Params:
+    def _sum(self, params: Params, block: Any, t: Any, start: int) -> Params:
         """Return Σ_i ω_i ∇l_i min(1, C/‖∇l_i‖) over the rows of a block, the first of which is row `start` of all."""
         rows = jnp.arange(block.weight.shape[0], dtype=jnp.int32) + start
         gradients = jax.vmap(jax.grad(self._row_loss), (None, 0, 0, None, 0))(params, block.x, block.y, t, rows)
@@ -175,7 +178,7 @@ class Trained(NamedTuple):
 
 def train(
     learner: Any,
-    samples: Samples | tuple[Samples, ...],
+    samples: Block | tuple[Block, ...],
     *,
     schedule: Schedule,
     adjoint: Adjoint | None = None,
@@ -190,8 +193,9 @@ def train(
             One whose `stochastic` is true (such as a `CNN` with dropout) descends `loss_at(params, blocks, key)`, with
             a key of each step that depends on the schedule's key alone; losses are reported without that noise.
             A schedule that clips needs each row's own loss, see `ClippedField`; preprocessing is not clipped.
-        samples: the training rows, or several blocks of them. Blocks are one training set; cotangents are computed
-            for those alone that are differentiated, which is what makes an attack on 20 of 1,000 rows cheap.
+        samples: the training rows, in memory or on the host (`backgrad.hosted`), or several blocks of them. Blocks are
+            one training set; cotangents are computed for those alone that are differentiated, which is what makes an
+            attack on 20 of 1,000 rows cheap.
         schedule: `Descent` or `Converged`.
         adjoint: how gradients go back; `Checkpointed()` for `Descent`, `Implicit()` for `Converged` where omitted.
         params: initial parameters; drawn from the schedule's key where omitted.
@@ -202,10 +206,11 @@ def train(
 
     Raises:
         InputError: rows that are not finite, or shapes that do not fit each other or the learner.
-        UnsupportedError: an adjoint that cannot go back through the schedule; the message names one that can.
+        UnsupportedError: an adjoint that cannot go back through the schedule, or rows on the host needed all at once.
     """
-    blocks = (samples,) if isinstance(samples, Samples) else tuple(samples)
+    blocks = (samples,) if isinstance(samples, Samples | HostRows) else tuple(samples)
     check_samples(learner, blocks)
+    check_host(learner, blocks, schedule)
     adjoint = default_adjoint(schedule) if adjoint is None else adjoint
     adjoint.check(schedule)
     if _is_stochastic(learner) and (isinstance(schedule, Converged) or isinstance(adjoint, Implicit)):
@@ -359,10 +364,10 @@ def _gram_space(learner, blocks, schedule: Descent, params):
     return learner.gram_space(blocks, params)
 
 
-def check_samples(learner, blocks: tuple[Samples, ...]) -> None:
+def check_samples(learner, blocks: tuple[Block, ...]) -> None:
     """Raise `InputError` unless blocks of rows fit each other and the learner.
 
-    Values are looked at only where they are concrete: traced ones were checked when they went in.
+    Values are looked at only where they are concrete: others were checked when they went in.
     """
     if not blocks:
         raise InputError("samples must hold at least one block of rows; got an empty tuple.")
@@ -375,7 +380,8 @@ def check_samples(learner, blocks: tuple[Samples, ...]) -> None:
             )
         _check_block(learner, block, blocks[0])
         for name, values in zip(Samples._fields, block, strict=True):
-            if not isinstance(values, Tracer) and not holds(lambda xp, a: xp.isfinite(a).all(), values):
+            looked_at = not isinstance(values, Tracer | HostFeatures)
+            if looked_at and not holds(lambda xp, a: xp.isfinite(a).all(), values):
                 raise InputError(f"rows must be finite, but {name} holds NaN or infinity: drop or impute those rows.")
     weights = [block.weight for block in blocks]
     if not any(isinstance(one, Tracer) for one in weights) and not any(
@@ -384,7 +390,7 @@ def check_samples(learner, blocks: tuple[Samples, ...]) -> None:
         raise InputError("rows must have weights of which one at least is above 0; all are 0: give some row a weight.")
 
 
-def _check_block(learner, block: Samples, first: Samples) -> None:
+def _check_block(learner, block: Block, first: Block) -> None:
     if block.x.shape[1:] != first.x.shape[1:] or block.y.shape[1] != first.y.shape[1]:
         raise InputError(
             f"all blocks need the same columns; got x {first.x.shape} and {block.x.shape}, "

@@ -8,6 +8,10 @@ The states s_t are stored, or, where that passes a memory limit, recomputed from
 back through a step runs it again, all but its matrix products: those are stored beside the states, R bytes a step,
 where they fit too. A step of a linear learner is two products, and going back through it is three without, two with
 them. All else that `lax.scan` would keep is cheaper computed again than written and read.
+
+Of a state of descent with momentum, (∂Φ_t/∂s)ᵀ depends on the parameters alone: the velocity enters linearly, and is
+needed for the momentum's own gradient only. Unless that is asked for, it is not stored. With S bytes a state, of which
+K are needed on the way back, segments of L steps take (T/L)·S + L·K, and L = √(T·S/K) is best.
 """
 
 import math
@@ -18,7 +22,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
+from ..checks import is_number
 from ..errors import UnsupportedError
+from ..hosted import HostFeatures
 from ..schedules import Descent, DescentState, Schedule
 from ..types import Params
 from .base import Adjoint, Problem, refuse_converged, steps_of
@@ -28,9 +34,9 @@ class Checkpointed(Adjoint):
     """Exact gradients from a stored or recomputed trajectory; the default for `Descent`.
 
     Args:
-        memory_limit: bytes the trajectory may take. Within it, all T states are stored, and their steps' matrix
-            products where there is room for those as well; above it, the starts of about √T segments are, and each
-            segment is run again on the way back.
+        memory_limit: bytes the trajectory may take. Within it, what is needed of all T states is stored, and their
+            steps' matrix products where there is room for those as well; above it, the starts of about √T segments are,
+            and each segment is run again on the way back. A step's own intermediates, and the rows, come on top.
         segments: whether to recompute segments; decided by `memory_limit` where omitted.
 
     Raises:
@@ -46,15 +52,14 @@ class Checkpointed(Adjoint):
 
     def segment_length(self, descent: Descent, state: DescentState) -> int:
         """Return the number of steps between stored states: 1 where the whole trajectory is kept."""
-        size = max(state_bytes(state), 1)
-        whole = descent.steps * size
-        if self.segments is False or (self.segments is None and whole <= self.memory_limit):
+        size, kept = max(state_bytes(state), 1), max(_needed_bytes(descent, state), 1)
+        if self.segments is False or (self.segments is None and descent.steps * kept <= self.memory_limit):
             return 1
-        length = math.ceil(math.sqrt(descent.steps))
-        needed = (length + math.ceil(descent.steps / length)) * size
+        length = math.ceil(math.sqrt(descent.steps * size / kept))
+        needed = length * kept + math.ceil(descent.steps / length) * size
         if needed > self.memory_limit:
             raise UnsupportedError(
-                f"memory_limit is {self.memory_limit:,} bytes, but {descent.steps} steps of {size:,} bytes need "
+                f"memory_limit is {self.memory_limit:,} bytes, but {descent.steps} steps of {kept:,} bytes need "
                 f"{needed:,} even in segments: raise memory_limit, or use Reversible() with momentum."
             )
         return length
@@ -90,7 +95,7 @@ class Checkpointed(Adjoint):
             return jax.checkpoint(step, policy=policy, prevent_cse=False)
 
         keeping = stepping(jax.checkpoint_policies.dots_saveable)
-        size = state_bytes(state) + _kept_bytes(problem, state)
+        size = _needed_bytes(problem.descent(), state) + _product_bytes(problem, state)
         return keeping if together * size <= room else stepping(None)
 
 
@@ -99,13 +104,21 @@ def state_bytes(state: PyTree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(eqx.filter(state, eqx.is_array)))
 
 
+def _needed_bytes(descent: Descent, state: DescentState) -> int:
+    """Return the bytes of a state that are needed to go back through its step."""
+    return state_bytes(state._replace(velocity=None) if is_number(descent.momentum) else state)
+
+
 def _run(step: Callable[..., DescentState], state: DescentState, steps: Int[Array, "T ..."]) -> DescentState:
     return jax.lax.scan(lambda s, t: (step(s, t), None), state, steps)[0]
 
 
-def _kept_bytes(problem: Problem, state: DescentState) -> int:
+def _product_bytes(problem: Problem, state: DescentState) -> int:
     """Return the bytes that a step's products take, where the step is differentiated by all its floats."""
-    moving, fixed = eqx.partition((state, problem), eqx.is_inexact_array)
+    # Features on the host hold a float of their own, and refuse to be differentiated.
+    moving, fixed = eqx.partition(
+        (state, problem), eqx.is_inexact_array, is_leaf=lambda node: isinstance(node, HostFeatures)
+    )
 
     def residuals(moving):
         def step(moving):

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from ..adjoints.base import Adjoint
 from ..devices import on_host, replicate, row_mesh, spread_rows
 from ..errors import InputError, UnsupportedError
+from ..hosted import Block, HostFeatures, HostRows
 from ..schedules import Schedule
 from ..status import Status
 from ..threat.compose import Columns
@@ -114,7 +115,7 @@ class Attack(eqx.Module):
     def craft(
         self,
         learner: Any,
-        train: Samples,
+        train: Block,
         validation: Samples,
         *,
         schedule: Schedule,
@@ -212,7 +213,7 @@ class Prepared(NamedTuple):
 
 def prepare(
     learner: Any,
-    train: Samples,
+    train: Block,
     validation: Samples,
     *,
     schedule: Schedule,
@@ -248,7 +249,7 @@ def prepare(
 
 def make_objective(
     learner: Any,
-    train: Samples,
+    train: Block,
     validation: Samples,
     *,
     schedule: Schedule,
@@ -269,6 +270,10 @@ def make_objective(
         adjoint: how hypergradients are computed; exact for the schedule where omitted.
         mesh: of the devices that rows and points are spread over, from `backgrad.devices.row_mesh`.
     """
+    if mesh is not None and isinstance(train, HostRows):
+        raise UnsupportedError(
+            "rows that stay on the host are read by one device: leave devices out, or put the rows into memory."
+        )
     groups, sizes = group_members(threat.knowledge.members(learner, schedule), train.x.dtype)
     adjoints = tuple(default_adjoint(group.schedule) if adjoint is None else adjoint for group in groups)
     return OuterObjective(
@@ -276,7 +281,7 @@ def make_objective(
         sizes,
         adjoints,
         threat.goal,
-        train if mesh is None else spread_rows(train, mesh),
+        train if mesh is None or isinstance(train, HostRows) else spread_rows(train, mesh),
         validation if mesh is None else spread_rows(validation, mesh),
         labels,
         threat.labels,
@@ -292,7 +297,7 @@ def _numbers_as_arrays(evasion: Evasion | None, dtype) -> Evasion | None:
 
 
 def start_points(
-    rows: Samples, threat: ThreatModel, seed: int, *, sources: bool = False
+    rows: Block, threat: ThreatModel, seed: int, *, sources: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows with wrong labels to start from: those of the goal's classes, or of all.
 
@@ -309,7 +314,8 @@ def start_points(
     Returns:
         Features (p, d), and labels (p,) or responses (p, k).
     """
-    x, y, rng = on_host(rows.x), on_host(rows.y), np.random.default_rng(seed)
+    x = rows.x if isinstance(rows.x, HostFeatures) else on_host(rows.x)
+    y, rng = on_host(rows.y), np.random.default_rng(seed)
     if not is_one_hot(y):
         return far_responses(x, y, points=threat.budget, rng=rng)
     labels = np.argmax(y, axis=1)
@@ -321,7 +327,7 @@ def start_points(
     return flipped_rows(x, labels, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=swap)
 
 
-def _soft_labels(labels, train: Samples, threat: ThreatModel) -> jax.Array:
+def _soft_labels(labels, train: Block, threat: ThreatModel) -> jax.Array:
     """Return soft labels (p, k); raise unless there is a label of an existing class, or a response, for every point."""
     k, names = train.y.shape[1], np.asarray(labels)
     if not is_one_hot(on_host(train.y)):
@@ -335,7 +341,7 @@ def _soft_labels(labels, train: Samples, threat: ThreatModel) -> jax.Array:
     return one_hot(names, k, dtype=train.x.dtype)
 
 
-def _feasible_start(points, train: Samples, threat: ThreatModel) -> jax.Array:
+def _feasible_start(points, train: Block, threat: ThreatModel) -> jax.Array:
     """Return the starting points as an array; raise unless they fit the rows and lie in the feasible set."""
     begin = jnp.asarray(points, train.x.dtype)
     if begin.shape != (threat.budget, train.x.shape[1]):

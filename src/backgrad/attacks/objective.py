@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..adjoints.base import Adjoint
 from ..devices import SpreadRows, everywhere, rows_of, spreading
 from ..errors import UnsupportedError
+from ..hosted import Block
 from ..schedules import Descent
 from ..threat.evasion import Evasion
 from ..threat.goals import Goal
@@ -66,7 +67,7 @@ class OuterObjective(eqx.Module):
     sizes: tuple[int, ...] = eqx.field(static=True)
     adjoints: tuple[Adjoint, ...]
     goal: Goal
-    train: Samples | SpreadRows
+    train: Block | SpreadRows
     validation: Samples | SpreadRows
     labels: Float[Array, "p k"]
     rule: LabelRule = eqx.field(static=True)
@@ -100,7 +101,7 @@ class OuterObjective(eqx.Module):
         points: Float[Array, "p _"],
         *,
         weight: Float[Array, "p"] | None = None,
-        others: tuple[Samples, ...] = (),
+        others: tuple[Block, ...] = (),
         climb: Samples | None = None,
     ) -> Hypergradient:
         """Return 𝒜 and its gradient.

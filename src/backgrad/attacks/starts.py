@@ -1,6 +1,7 @@
 """Where poisoning points start: rows that exist, with a wrong label."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +13,11 @@ def is_one_hot(y: np.ndarray) -> bool:
     return y.shape[1] > 1 and bool(np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=1) == 1))
 
 
-def far_responses(
-    x: np.ndarray, y: np.ndarray, *, points: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def far_responses(x: Any, y: np.ndarray, *, points: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw rows, and give each the end of the responses' range that is farther from its own response.
 
     Args:
-        x: rows to draw from without replacement, (n, d).
+        x: rows to draw from without replacement, (n, d); an array, or features on the host.
         y: their responses, (n, k).
         points: p.
         rng: the only source of randomness.
@@ -51,7 +50,7 @@ def require_classes(labels: np.ndarray) -> None:
 
 
 def flipped_rows(
-    x: np.ndarray,
+    x: Any,
     labels: np.ndarray,
     *,
     n_classes: int,
@@ -65,7 +64,7 @@ def flipped_rows(
     model one class at most, while points of all labels turn the model round.
 
     Args:
-        x: rows to draw from without replacement, (n, d).
+        x: rows to draw from without replacement, (n, d); an array, or features on the host.
         labels: their true labels 0..k−1, (n,).
         n_classes: k.
         points: p.
@@ -78,13 +77,12 @@ def flipped_rows(
     Raises:
         InputError: more points than rows.
     """
-    if swap is not None:
-        eligible = np.flatnonzero(np.isin(labels, list(swap)))
-        x, labels = x[eligible], labels[eligible]
-    _require_rows(points, len(x))
-    order = rng.permutation(len(x))
+    eligible = np.arange(len(x)) if swap is None else np.flatnonzero(np.isin(labels, list(swap)))
+    labels = labels[eligible]
+    _require_rows(points, len(labels))
+    order = rng.permutation(len(labels))
     # Rank each row among its class in random order; taking the lowest ranks first balances the classes.
-    ranks = np.empty(len(x), dtype=np.int64)
+    ranks = np.empty(len(labels), dtype=np.int64)
     for c in range(n_classes):
         members = order[labels[order] == c]
         ranks[members] = np.arange(len(members))
@@ -93,4 +91,4 @@ def flipped_rows(
         wrong = (labels[chosen] + rng.integers(1, n_classes, size=points)) % n_classes
     else:
         wrong = np.asarray([swap[c] for c in labels[chosen].tolist()])
-    return x[chosen].copy(), wrong.astype(np.int64)
+    return x[eligible[chosen]].copy(), wrong.astype(np.int64)
