@@ -62,7 +62,7 @@ def _settings() -> dict[str, Settings]:
     cnn = bg.CNN()
     zero_one = bg.SmoothZeroOne()
     return {
-        "softmax": Settings(softmax, softmax, 0.1, 100, 0, 4.0, zero_one),
+        "softmax": Settings(softmax, softmax, 0.1, 80, 60, 8.0, zero_one),
         "mlp": Settings(mlp, mlp, 0.1, 60, 60, 4.0, zero_one),
         # A quarter of the width costs a tenth of the time; at a step of 0.1 the CNN diverges now and then.
         "cnn": Settings(cnn, cnn.narrow(4), 0.05, 60, 60, 4.0, zero_one),
