@@ -55,7 +55,8 @@ def test_bad_input_is_refused_as_without_estimate(options, capsys, tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.0042, "4.2 ms"), (0.4, "0.4 s"), (89.0, "89.0 s"), (600.0, "10.0 min"), (9000.0, "2.5 h")]
+    ("seconds", "words"),
+    [(0.0042, "4.2 ms"), (0.4, "400 ms"), (2.34, "2.3 s"), (89.0, "89.0 s"), (600.0, "10.0 min"), (9000.0, "2.5 h")],
 )
 def test_times_are_spelt_in_a_unit_that_suits_them(seconds, words):
     assert spell(seconds) == words

@@ -76,7 +76,7 @@ def lines(monkeypatch):
     def measure(plan, *_):
         asked.append(plan.threat.budget)
         p = plan.threat.budget
-        return cost._Split(1.0, 2.0 * p, 0.5 * p, 1.0, 15.0, 0.1, 0.01, 1000.0 * p)
+        return cost._Split(1.0, 5.0, 2.0 * p, 0.5 * p, 1.0, 15.0, 0.1, 0.01, 1000.0 * p)
 
     monkeypatch.setattr(cost, "_measure", measure)
     monkeypatch.setattr(cost, "_price_victims", lambda *_: (0.25, 3.0))
@@ -89,7 +89,7 @@ def test_a_curve_is_measured_at_its_ends_and_summed_over_budgets_and_splits(line
     assert found.attack == pytest.approx(2 * 2.0 * (2 + 6 + 10))
     assert found.checks == pytest.approx(2 * 0.5 * (2 + 6 + 10))
     assert found.victims == pytest.approx(2 * 4 * (1.0 + 3.0))
-    assert (found.startup, found.compilation, found.hypergradients) == (0.25, 4.0, 2 * 4 * 15)
+    assert (found.startup, found.compilation, found.hypergradients) == (0.25, 1.0 + 1.0 + 5.0 + 1.0, 2 * 4 * 15)
     assert found.memory == 10_000
 
 
@@ -120,7 +120,7 @@ def test_controls_compute_no_hypergradients(attack):
 
 def test_programs_kept_on_disk_are_counted_as_they_are_found_again(monkeypatch):
     compiler = cost._Compiler()
-    lengths = iter([1.0, 0.25, 31.0])
+    lengths = iter([1.0, 0.25])
     monkeypatch.setattr(cost, "_seconds_once", lambda call: next(lengths))
     monkeypatch.setattr(cost, "seconds_of", lambda call: 0.125)
     assert compiler.usual(lambda: None) == 0.125
@@ -130,7 +130,17 @@ def test_programs_kept_on_disk_are_counted_as_they_are_found_again(monkeypatch):
     monkeypatch.setattr(cost, "_kept_on_disk", lambda: True)
     assert compiler.expected() == 0.25 - 0.125
     assert emptied == [True]
-    assert compiler.usual(lambda: None) == 31.0  # too long to be made twice
+
+
+def test_what_takes_long_is_not_done_again_for_its_compilation(monkeypatch):
+    compiler = cost._Compiler()
+    lengths = iter([50.0])
+    monkeypatch.setattr(cost, "_seconds_once", lambda call: next(lengths))
+    monkeypatch.setattr(cost, "seconds_of", lambda call: 40.0)
+    monkeypatch.setattr(cost, "_kept_on_disk", lambda: True)
+    monkeypatch.setattr(jax, "clear_caches", lambda: None)
+    assert compiler.usual(lambda: None) == 40.0
+    assert compiler.expected() == compiler.seconds == 10.0
 
 
 def test_an_estimate_refuses_what_it_cannot_know():
@@ -145,6 +155,8 @@ def test_an_estimate_refuses_what_it_cannot_know():
 
 
 def test_between_two_budgets_lies_the_line():
-    ends = {0: cost._Split(*[0.0] * 8), 2: cost._Split(*range(8)), 4: cost._Split(*range(2, 10))}
-    np.testing.assert_allclose(cost._between(ends, 3), np.arange(1, 9))
+    ends = {0: cost._Split(*[0.0] * 9), 2: cost._Split(*range(9)), 4: cost._Split(*range(2, 11))}
+    found = cost._between(ends, 3)
+    np.testing.assert_allclose(found[1:], np.arange(2, 10))
+    assert found.compilation == found.cold  # what was measured is on disk by now, and this is not
     assert cost._between(ends, 0) is ends[0]

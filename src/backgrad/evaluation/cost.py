@@ -30,7 +30,7 @@ from .plan import Plan, Rows, Table, as_samples, attack_seed, split_key
 from .poisoning import ERRORS, known_to_attacker
 from .victims import fit_victim, reference_estimator, train_and_predict
 
-# Seconds of a call above which it is made once, and compilation lost in it.
+# Seconds of a compiled call above which it is made no more often than it must be.
 _LONG = 30.0
 
 PARTS = ("start-up", "compilation", "attack", "checks", "victims")
@@ -85,9 +85,13 @@ class CostEstimate:
 
 
 class _Split(NamedTuple):
-    """One split at one budget: seconds of its parts, hypergradients, seconds of one, and bytes."""
+    """One split at one budget: seconds of its parts, hypergradients, seconds of one, and bytes.
+
+    What is compiled for the first time takes `cold` seconds instead of those of `compilation`.
+    """
 
     compilation: float
+    cold: float
     attack: float
     checks: float
     victims: float
@@ -117,11 +121,10 @@ class _Compiler:
     def usual(self, call: Callable[[], Any]) -> float:
         """Return the seconds of a call; what the first took beyond is compilation."""
         first = _seconds_once(call)
-        if first > _LONG:
-            return first
         usual = min(first, seconds_of(call))
         self.seconds += first - usual
-        self.again.append(lambda: max(_seconds_once(call) - usual, 0.0))
+        # What takes long by itself is not done a third time for the sake of its compilation.
+        self.again.append(lambda: max((first if usual > _LONG else _seconds_once(call)) - usual, 0.0))
         return usual
 
     def expected(self) -> float:
@@ -201,7 +204,8 @@ def _between(found: dict[int, _Split], budget: int) -> _Split:
     if budget in found:
         return found[budget]
     known = sorted(p for p in found if p)  # no points are no neighbours: nothing is searched for
-    return _Split(*(float(np.interp(budget, known, parts)) for parts in zip(*(found[p] for p in known), strict=True)))
+    line = _Split(*(float(np.interp(budget, known, parts)) for parts in zip(*(found[p] for p in known), strict=True)))
+    return line._replace(compilation=line.cold)  # nothing of this budget was compiled yet
 
 
 def _price_victims(victims: Mapping[str, Any], table: Table, rows: Rows, seed: int) -> tuple[float, float]:
@@ -217,8 +221,8 @@ def _price_victims(victims: Mapping[str, Any], table: Table, rows: Rows, seed: i
         begin = time.perf_counter()
         fit()
         first = time.perf_counter() - begin
-        again = first if first > _LONG else seconds_of(fit)
-        extra, usual = extra + max(first - again, 0.0), usual + len(ERRORS) * again
+        again = min(first, seconds_of(fit))
+        extra, usual = extra + first - again, usual + len(ERRORS) * again
     return extra, usual
 
 
@@ -247,6 +251,7 @@ def _measure(plan: Plan, table: Table, rows: Rows, seed: int) -> _Split:
     sound = 1 if plan.attack_schedule is None else 2
     return _Split(
         compilation=compiler.expected(),
+        cold=compiler.seconds,
         attack=search.seconds,
         checks=preparing + examining + sound * usual,
         victims=usual + 2 * poisoned,
