@@ -96,7 +96,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(store, outcome,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("backgrad.studies.store.os.fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"No space left.*free some room"):
         store.write(RUN, Outcome({"other": 1}))
     assert store.file(RUN).read_bytes() == before
     assert [file.name for file in store.path.iterdir()] == [f"{RUN.identity}.npz"]
