@@ -95,7 +95,9 @@ def test_no_module_imports_jax_or_another_room(path):
         for module in modules:
             assert module.split(".")[0] != "jax"
             if module.startswith("backgrad"):
-                assert module.startswith(("backgrad.datasets", "backgrad.errors", "backgrad.folders"))
+                assert module.startswith(
+                    ("backgrad.datasets", "backgrad.errors", "backgrad.folders", "backgrad.plain_yaml")
+                )
 
 
 # --- metadata against data ------------------------------------------------------------------------
