@@ -17,28 +17,23 @@ from tests.attacks.problems import ATTACKS, LEARNER, SCHEDULE, D, P, craft, craf
 CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 
 
-@functools.partial(jax.jit, static_argnames="held")
-def _value_and_gradient(points, labels, weight, clean, validation, held):
+@jax.jit
+def _value_and_gradient(points, labels, weight, clean, validation):
     def value(points):
         trained = bg.train(LEARNER, (clean, bg.Samples(points, labels, weight)), schedule=SCHEDULE)
         margins = (2 * validation.y[:, 1] - 1) * LEARNER.scores(trained.params, validation.x)
-        unit = jnp.abs(margins).mean()
-        unit = jax.lax.stop_gradient(unit) if held else unit
-        return jax.nn.sigmoid(-margins / (0.5 * unit)).mean()
+        return jax.nn.sigmoid(-margins / (0.5 * jnp.abs(margins).mean())).mean()
 
     return jax.value_and_grad(value)(points)
 
 
-def hypergradient(kind, labels, *, held=False):
-    """Return f(points, present) → (𝒜, gradient), NumPy in and out; points from number `present` on are absent.
-
-    Where `held`, the mean margin is a constant to the gradient.
-    """
+def hypergradient(kind, labels):
+    """Return f(points, present) → (𝒜, gradient), NumPy in and out; points from number `present` on are absent."""
     soft = jnp.asarray(np.eye(2)[labels])
 
     def f(points, present=P):
         weight = jnp.asarray(np.arange(P) < present, float)
-        found = _value_and_gradient(jnp.asarray(points), soft, weight, train_rows(kind), validation_rows(kind), held)
+        found = _value_and_gradient(jnp.asarray(points), soft, weight, train_rows(kind), validation_rows(kind))
         return float(found[0]), np.asarray(found[1])
 
     return f
@@ -92,7 +87,7 @@ def test_pointwise_attacks_follow_algorithm_1_with_a_line_search_and_without(nam
 
 def test_the_joint_attack_on_a_box_averages_normalised_gradients():
     attack, result = ATTACKS["joint", "box"], crafted("joint", "box")
-    f, x, trace, visited = hypergradient("box", result.labels, held=True), result.start, [], []
+    f, x, trace, visited = hypergradient("box", result.labels), result.start, [], []
     mean = np.zeros((P, D))
     for i in range(attack.iterations):
         value, gradient = f(x)
@@ -107,7 +102,7 @@ def test_the_joint_attack_on_a_box_averages_normalised_gradients():
 
 def test_the_joint_attack_on_a_binary_set_anneals_a_relaxation_and_judges_its_rounding():
     attack, result = ATTACKS["joint", "binary"], crafted("joint", "binary")
-    f, trace, visited = hypergradient("binary", result.labels, held=True), [], []
+    f, trace, visited = hypergradient("binary", result.labels), [], []
     theta, first, second = 2 * result.start - 1, np.zeros((P, D)), np.zeros((P, D))
     warm, cold = attack.temperatures
     for i in range(attack.iterations):

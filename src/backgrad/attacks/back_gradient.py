@@ -210,7 +210,7 @@ class JointAttack(Attack):
             objective = objective.redrawn(jax.random.fold_in(state.key, state.step))
         soft, pull = jax.vjp(lambda latent: feasible.relax(latent, temperature), state.latent)
         with spreading(objective.mesh):
-            found = objective.hypergradient(soft, climb=self.climb(objective.validation, state), held=True)
+            found = objective.hypergradient(soft, climb=self.climb(objective.validation, state))
         points = feasible.project(soft)
         value = found.value if feasible.exact else objective(points)
         return points, value, pull(found.gradient)[0], found.drift
