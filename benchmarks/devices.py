@@ -23,8 +23,8 @@ def measure(devices: int, arguments: argparse.Namespace) -> dict[str, object]:
     import numpy as np
 
     import backgrad as bg
-    from backgrad.attacks.base import make_objective
     from backgrad.attacks.objective import differentiate, evaluate
+    from backgrad.attacks.preparation import make_objective
     from backgrad.devices import row_mesh
 
     def block(n: int, seed: int) -> bg.Samples:

@@ -12,8 +12,6 @@ The search keeps its state in a file. A run that was killed goes on where it was
 import argparse
 import dataclasses
 import json
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import numpy as np
 
 import backgrad as bg
 from backgrad.attacks.checkpoint import Arrays
+from backgrad.evaluation.cost import process_peak
 from backgrad.evaluation.metrics import error_rate
 from backgrad.evaluation.victims import train_and_predict
 from backgrad.studies.checkpoint import CheckpointFile
@@ -187,12 +186,6 @@ def judge(
     return found
 
 
-def peak_memory() -> float:
-    """Return the most memory that this process held, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Attack, judge, and return what was found as plain values."""
     before, begin = machine(), time.perf_counter()
@@ -224,7 +217,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "craft_in_this_process": crafted,
             "victims": time.perf_counter() - begin,
         },
-        "peak_mib": peak_memory(),
+        "peak_mib": (process_peak() or 0) / 2**20,
     }
 
 

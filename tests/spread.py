@@ -103,8 +103,8 @@ def hypergradient(model, way):
     import numpy as np
 
     import backgrad as bg
-    from backgrad.attacks.base import make_objective
     from backgrad.attacks.objective import differentiate
+    from backgrad.attacks.preparation import make_objective
     from backgrad.devices import row_mesh
 
     one, (schedule, adjoint) = learner(model), settings(way)

@@ -12,8 +12,8 @@ import pytest
 
 import backgrad as bg
 from backgrad import hosted
-from backgrad.attacks.base import make_objective, start_points
 from backgrad.attacks.objective import differentiate
+from backgrad.attacks.preparation import make_objective, start_points
 from backgrad.errors import InputError, UnsupportedError
 
 N, D, K = 90, 6, 3

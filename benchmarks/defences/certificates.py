@@ -28,7 +28,7 @@ import numpy as np
 from sklearn.linear_model import RidgeClassifier
 
 import backgrad as bg
-from backgrad.attacks.base import start_points
+from backgrad.attacks.preparation import start_points
 from backgrad.defences.certified import DeepPartitionAggregation, SmoothedLabelsClassifier
 from backgrad.defences.certified.partition import hash_rows
 from backgrad.evaluation.displays import CertificateDisplay

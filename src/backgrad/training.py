@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .adjoints.base import Adjoint, Field, Problem, tree_add, tree_norm
 from .adjoints.checkpointed import Checkpointed
 from .adjoints.implicit import Implicit
-from .devices import along_rows, holds, join
-from .errors import InputError, UnsupportedError
-from .hosted import Block, HostFeatures, HostRows, check_host, over_all, take
+from .devices import along_rows, join
+from .errors import UnsupportedError
+from .hosted import Block, HostRows, check_host, over_all, take
+from .row_checks import check_samples
 from .schedules import Converged, Descent, Schedule, initial_key
 from .status import Status
 from .types import Params, Samples
@@ -362,44 +362,3 @@ def _gram_space(learner, blocks, schedule: Descent, params):
     if schedule.optimiser is not None or schedule.batches(sum(b.weight.shape[0] for b in blocks)) is not None:
         raise UnsupportedError("gram=True needs full-batch descent without an optax optimiser: set gram=False.")
     return learner.gram_space(blocks, params)
-
-
-def check_samples(learner, blocks: tuple[Block, ...]) -> None:
-    """Raise `InputError` unless blocks of rows fit each other and the learner.
-
-    Values are looked at only where they are concrete: others were checked when they went in.
-    """
-    if not blocks:
-        raise InputError("samples must hold at least one block of rows; got an empty tuple.")
-    for block in blocks:
-        shapes = tuple(a.shape for a in block)
-        if block.x.ndim < 2 or block.y.ndim != 2 or block.weight.ndim != 1 or len({s[0] for s in shapes}) != 1:
-            raise InputError(
-                "rows must be x of shape (n, d), y of shape (n, k) and weight of shape (n,) with one n; "
-                f"got {shapes[0]}, {shapes[1]} and {shapes[2]}."
-            )
-        _check_block(learner, block, blocks[0])
-        for name, values in zip(Samples._fields, block, strict=True):
-            looked_at = not isinstance(values, Tracer | HostFeatures)
-            if looked_at and not holds(lambda xp, a: xp.isfinite(a).all(), values):
-                raise InputError(f"rows must be finite, but {name} holds NaN or infinity: drop or impute those rows.")
-    weights = [block.weight for block in blocks]
-    if not any(isinstance(one, Tracer) for one in weights) and not any(
-        holds(lambda xp, a: a.sum() > 0, w) for w in weights
-    ):
-        raise InputError("rows must have weights of which one at least is above 0; all are 0: give some row a weight.")
-
-
-def _check_block(learner, block: Block, first: Block) -> None:
-    if block.x.shape[1:] != first.x.shape[1:] or block.y.shape[1] != first.y.shape[1]:
-        raise InputError(
-            f"all blocks need the same columns; got x {first.x.shape} and {block.x.shape}, "
-            f"y {first.y.shape} and {block.y.shape}."
-        )
-    n_features, n_outputs = getattr(learner, "n_features", None), getattr(learner, "n_outputs", None)
-    if n_features is not None and block.x.shape[1] != n_features:
-        raise InputError(f"the learner expects {n_features} features, but x has {block.x.shape[1]} columns.")
-    if n_outputs is not None and block.y.shape[1] != n_outputs:
-        raise InputError(
-            f"{type(learner).__name__} expects soft labels of {n_outputs} columns, but y has {block.y.shape[1]}."
-        )

@@ -10,8 +10,8 @@ import pytest
 
 import backgrad as bg
 from backgrad.adjoints.check import check_gradient
-from backgrad.attacks.base import make_objective
 from backgrad.attacks.objective import differentiate, evaluate
+from backgrad.attacks.preparation import make_objective
 from backgrad.defences.distance import Slab, Sphere
 from backgrad.errors import InputError
 from backgrad.threat.evasion import Evasion

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import backgrad as bg
-from backgrad.attacks.base import start_points
 from backgrad.attacks.health import gradient_error
 from backgrad.attacks.objective import OuterObjective, evaluate, group_members
+from backgrad.attacks.preparation import start_points
 from backgrad.errors import InputError
 
 RNG = np.random.default_rng(5)

@@ -121,7 +121,7 @@ def test_controls_compute_no_hypergradients(attack):
 def test_programs_kept_on_disk_are_counted_as_they_are_found_again(monkeypatch):
     compiler = cost._Compiler()
     lengths = iter([1.0, 0.25])
-    monkeypatch.setattr(cost, "_seconds_once", lambda call: next(lengths))
+    monkeypatch.setattr(cost, "timed", lambda call: (None, next(lengths)))
     monkeypatch.setattr(cost, "seconds_of", lambda call: 0.125)
     assert compiler.usual(lambda: None) == 0.125
     assert compiler.expected() == compiler.seconds == 1.0 - 0.125
@@ -135,7 +135,7 @@ def test_programs_kept_on_disk_are_counted_as_they_are_found_again(monkeypatch):
 def test_what_takes_long_is_not_done_again_for_its_compilation(monkeypatch):
     compiler = cost._Compiler()
     lengths = iter([50.0])
-    monkeypatch.setattr(cost, "_seconds_once", lambda call: next(lengths))
+    monkeypatch.setattr(cost, "timed", lambda call: (None, next(lengths)))
     monkeypatch.setattr(cost, "seconds_of", lambda call: 40.0)
     monkeypatch.setattr(cost, "_kept_on_disk", lambda: True)
     monkeypatch.setattr(jax, "clear_caches", lambda: None)

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -12,22 +12,20 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..adjoints.base import Adjoint
-from ..devices import on_host, replicate, row_mesh, spread_rows
-from ..errors import InputError, UnsupportedError
-from ..hosted import Block, HostFeatures, HostRows
+from ..devices import on_host
+from ..errors import UnsupportedError
+from ..hosted import Block
 from ..schedules import Schedule
 from ..status import Status
-from ..threat.compose import Columns
-from ..threat.evasion import Evasion
 from ..threat.feasible import FeasibleSet
 from ..threat.model import ThreatModel
-from ..training import check_samples, default_adjoint
-from ..types import Samples, one_hot
+from ..types import Samples
 from .checkpoint import Checkpoint
 from .cost import Work
 from .health import AttackHealth, Evidence, gain_left, gradient_error, judge
-from .objective import OuterObjective, evaluate_and_judge, group_members
-from .starts import far_responses, flipped_rows, is_one_hot, require_classes
+from .objective import OuterObjective, evaluate_and_judge
+from .preparation import prepare
+from .starts import is_one_hot
 
 Progress = Callable[[float], None]
 
@@ -193,177 +191,6 @@ class Attack(eqx.Module):
                 f"{type(self).__name__} cannot go on where it was stopped: leave checkpoint out, or use JointAttack()."
             )
         return {"checkpoint": checkpoint}
-
-
-class Prepared(NamedTuple):
-    """What a search is given.
-
-    Args:
-        objective: what to maximise.
-        feasible: where points may live; where labels move, of features and labels side by side.
-        start: feasible points, (p, d), or (p, d + k) where labels move.
-        threat: the attacker, with a feasible set that leaves out what a known defence would remove.
-    """
-
-    objective: OuterObjective
-    feasible: FeasibleSet
-    start: jax.Array
-    threat: ThreatModel
-
-
-def prepare(
-    learner: Any,
-    train: Block,
-    validation: Samples,
-    *,
-    schedule: Schedule,
-    threat: ThreatModel,
-    seed: int,
-    adjoint: Adjoint | None = None,
-    start: tuple[np.ndarray, np.ndarray] | None = None,
-    devices: int | str | Mesh | None = None,
-) -> Prepared:
-    """Check what an attack was given, and return what its search needs; arguments as in `Attack.craft`.
-
-    Raises:
-        InputError: rows that do not fit, more points than rows, starting points outside the feasible set, or more
-            devices than there are.
-    """
-    mesh = row_mesh(devices)
-    for rows in (train, validation):
-        check_samples(learner, (rows,))
-    threat.goal.check(validation)
-    points, labels = start_points(train, threat, seed) if start is None else start
-    soft = _soft_labels(labels, train, threat)
-    if threat.evasion is not None:
-        # What a defence would remove is no start for those who know it.
-        threat = dataclasses.replace(threat, feasible=threat.evasion.within(threat.feasible, soft))
-        points = threat.feasible.project(jnp.asarray(points, train.x.dtype))
-    begin = _feasible_start(points, train, threat)
-    feasible, begin = _with_labels(threat, begin, soft)
-    objective = make_objective(
-        learner, train, validation, schedule=schedule, threat=threat, labels=soft, adjoint=adjoint, mesh=mesh
-    )
-    return Prepared(objective, feasible, replicate(begin, mesh), threat)
-
-
-def make_objective(
-    learner: Any,
-    train: Block,
-    validation: Samples,
-    *,
-    schedule: Schedule,
-    threat: ThreatModel,
-    labels: jax.Array,
-    adjoint: Adjoint | None = None,
-    mesh: Mesh | None = None,
-) -> OuterObjective:
-    """Return the attacker's objective as a function of the points.
-
-    Args:
-        learner: the learner to attack.
-        train: the clean training rows, with one-hot labels.
-        validation: the rows on which the attacker measures success.
-        schedule: how the learner is trained, on the attacker's assumption.
-        threat: goal, knowledge and labels.
-        labels: soft labels of the points, (p, k).
-        adjoint: how hypergradients are computed; exact for the schedule where omitted.
-        mesh: of the devices that rows and points are spread over, from `backgrad.devices.row_mesh`.
-    """
-    if mesh is not None and isinstance(train, HostRows):
-        raise UnsupportedError(
-            "rows that stay on the host are read by one device: leave devices out, or put the rows into memory."
-        )
-    groups, sizes = group_members(threat.knowledge.members(learner, schedule), train.x.dtype)
-    adjoints = tuple(default_adjoint(group.schedule) if adjoint is None else adjoint for group in groups)
-    return OuterObjective(
-        groups,
-        sizes,
-        adjoints,
-        threat.goal,
-        train if mesh is None or isinstance(train, HostRows) else spread_rows(train, mesh),
-        validation if mesh is None else spread_rows(validation, mesh),
-        labels,
-        threat.labels,
-        threat.knowledge.caution,
-        _numbers_as_arrays(threat.evasion, train.x.dtype),
-        mesh,
-    )
-
-
-def _numbers_as_arrays(evasion: Evasion | None, dtype) -> Evasion | None:
-    """Return an evasion whose numbers are arrays, so that those that differ in them share one compilation."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if isinstance(leaf, float) else leaf, evasion)
-
-
-def start_points(
-    rows: Block, threat: ThreatModel, seed: int, *, sources: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows with wrong labels to start from: those of the goal's classes, or of all.
-
-    The responses of a regression are sent to the far end of their range.
-
-    Args:
-        rows: to draw from, with one-hot labels or responses.
-        threat: the attacker.
-        seed: of the draw.
-        sources: whether to draw rows of the attacked classes alone, labelled as what they should be taken for, where
-            there are enough. They carry an error-specific attack farther than rows of both classes with swapped
-            labels, which the paper starts from.
-
-    Returns:
-        Features (p, d), and labels (p,) or responses (p, k).
-    """
-    x = rows.x if isinstance(rows.x, HostFeatures) else on_host(rows.x)
-    y, rng = on_host(rows.y), np.random.default_rng(seed)
-    if not is_one_hot(y):
-        return far_responses(x, y, points=threat.budget, rng=rng)
-    labels = np.argmax(y, axis=1)
-    require_classes(labels)
-    swap = threat.goal.swap(y.shape[1])
-    ahead = threat.goal.swap(y.shape[1], sources=True) if sources else None
-    if ahead is not None and np.isin(labels, list(ahead)).sum() >= threat.budget:
-        swap = ahead
-    return flipped_rows(x, labels, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=swap)
-
-
-def _soft_labels(labels, train: Block, threat: ThreatModel) -> jax.Array:
-    """Return soft labels (p, k); raise unless there is a label of an existing class, or a response, for every point."""
-    k, names = train.y.shape[1], np.asarray(labels)
-    if not is_one_hot(on_host(train.y)):
-        if names.shape not in ((threat.budget, k), (threat.budget,) if k == 1 else ()):
-            raise InputError(f"responses of starting points must have shape {(threat.budget, k)}; got {names.shape}.")
-        return jnp.asarray(names.reshape(threat.budget, k), train.x.dtype)
-    if names.shape != (threat.budget,):
-        raise InputError(f"starting points must have labels of shape {(threat.budget,)}; got {names.shape}.")
-    if not set(names.tolist()) <= set(range(k)):
-        raise InputError(f"labels of starting points must be whole numbers 0 to {k - 1}; got {np.unique(names)}.")
-    return one_hot(names, k, dtype=train.x.dtype)
-
-
-def _feasible_start(points, train: Block, threat: ThreatModel) -> jax.Array:
-    """Return the starting points as an array; raise unless they fit the rows and lie in the feasible set."""
-    begin = jnp.asarray(points, train.x.dtype)
-    if begin.shape != (threat.budget, train.x.shape[1]):
-        raise InputError(f"starting points must have shape {(threat.budget, train.x.shape[1])}; got {begin.shape}.")
-    inside = np.asarray(threat.feasible.contains(begin)) if threat.budget else np.ones(0, bool)
-    if not inside.all():
-        kind = threat.feasible.describe()["set"]
-        raise InputError(
-            f"{int((~inside).sum())} of {threat.budget} starting points lie outside the feasible set ({kind}): "
-            "choose a set that holds the training rows, or other starting points."
-        )
-    return begin
-
-
-def _with_labels(threat: ThreatModel, begin: jax.Array, soft: jax.Array) -> tuple[FeasibleSet, jax.Array]:
-    """Return the feasible set of points that start here and the start, with labels beside features if they move."""
-    feasible, labels = threat.feasible.around(begin), threat.labels.feasible(soft.shape[1])
-    if labels is None:
-        return feasible, begin
-    d = begin.shape[1]
-    columns = (tuple(range(d)), feasible), (tuple(range(d, d + soft.shape[1])), labels)
-    return Columns(columns), jnp.concatenate([begin, labels.project(soft)], axis=1)
 
 
 def _hard(objective: OuterObjective, points: jax.Array, *, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

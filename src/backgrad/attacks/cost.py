@@ -49,21 +49,24 @@ def price(work: Work, call: Callable[..., Any]) -> Price:
         work: the part of a search.
         call: its function, compiled.
     """
-    begin = time.perf_counter()
-    found = jax.block_until_ready(call(*work.arguments(1)))
-    first = time.perf_counter() - begin
+    found, first = timed(lambda: call(*work.arguments(1)))
     count = min(max(int(_ENOUGH / 2 / max(first, 1e-9)), 1), work.most)
     seconds = first if first > _ENOUGH else seconds_of(lambda: call(*work.arguments(count))) / count
     return Price(seconds * work.units, work.hypergradients(found) * work.units)
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what a call returns, once it is there, and the seconds it took."""
+    begin = time.perf_counter()
+    found = jax.block_until_ready(call())
+    return found, time.perf_counter() - begin
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
     """Return the seconds of a call, as the median of a few; of a slow one, of the first."""
     times: list[float] = []
     while not times or (len(times) < _MOST and sum(times) < _ENOUGH):
-        begin = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - begin)
+        times.append(timed(call)[1])
     return statistics.median(times)
 
 

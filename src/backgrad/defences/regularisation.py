@@ -29,7 +29,8 @@ from jaxtyping import Array, Float, Int
 
 from ..adjoints.base import Adjoint
 from ..attacks.back_gradient import JointAttack
-from ..attacks.base import Attack, start_points
+from ..attacks.base import Attack
+from ..attacks.preparation import start_points
 from ..checks import check_count, check_positive
 from ..errors import DivergenceError, InputError
 from ..learners.base import Member

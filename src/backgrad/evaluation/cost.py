@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..attacks.base import Optimised, Prepared, examine, prepare
-from ..attacks.cost import Price, price, program_bytes, seconds_of
+from ..attacks.base import Optimised, examine
+from ..attacks.cost import Price, price, program_bytes, seconds_of, timed
+from ..attacks.preparation import Prepared, prepare
 from ..errors import InputError
 from .plan import Plan, Rows, Table, as_samples, attack_seed, split_key
 from .poisoning import ERRORS, known_to_attacker
@@ -111,20 +112,19 @@ class _Compiler:
 
     def program(self, function: Any, *arguments: Any) -> Callable[..., Any]:
         """Return a function compiled for its arguments."""
-        begin = time.perf_counter()
-        compiled = function.lower(*arguments).compile()
-        self.seconds += time.perf_counter() - begin
+        compiled, seconds = timed(lambda: function.lower(*arguments).compile())
+        self.seconds += seconds
         self.memory = max(self.memory, program_bytes(compiled))
-        self.again.append(lambda: _seconds_once(lambda: function.lower(*arguments).compile()))
+        self.again.append(lambda: timed(lambda: function.lower(*arguments).compile())[1])
         return compiled
 
     def usual(self, call: Callable[[], Any]) -> float:
         """Return the seconds of a call; what the first took beyond is compilation."""
-        first = _seconds_once(call)
+        first = timed(call)[1]
         usual = min(first, seconds_of(call))
         self.seconds += first - usual
         # What takes long by itself is not done a third time for the sake of its compilation.
-        self.again.append(lambda: max((first if usual > _LONG else _seconds_once(call)) - usual, 0.0))
+        self.again.append(lambda: max((first if usual > _LONG else timed(call)[1]) - usual, 0.0))
         return usual
 
     def expected(self) -> float:
@@ -138,12 +138,6 @@ class _Compiler:
 def _kept_on_disk() -> bool:
     """Tell whether JAX keeps what it compiles from one process to the next."""
     return bool(getattr(jax.config, "jax_compilation_cache_dir", None))
-
-
-def _seconds_once(call: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - begin
 
 
 def estimate_cost(
@@ -210,20 +204,15 @@ def _between(found: dict[int, _Split], budget: int) -> _Split:
 
 def _price_victims(victims: Mapping[str, Any], table: Table, rows: Rows, seed: int) -> tuple[float, float]:
     """Return what the first fits took beyond usual ones, and the seconds of all other victims on a split."""
-    begin = time.perf_counter()
-    reference = reference_estimator(table.n_classes)  # imports scikit-learn
-    extra, usual = time.perf_counter() - begin, 0.0
+    reference, importing = timed(lambda: reference_estimator(table.n_classes))  # imports scikit-learn
+    compiler, usual = _Compiler(), 0.0
     for victim in (reference, *victims.values()):
 
         def fit(victim=victim):
             return fit_victim(victim, table, rows, None, seed=(seed, 0)).predict(table.x[rows.test])
 
-        begin = time.perf_counter()
-        fit()
-        first = time.perf_counter() - begin
-        again = min(first, seconds_of(fit))
-        extra, usual = extra + first - again, usual + len(ERRORS) * again
-    return extra, usual
+        usual += len(ERRORS) * compiler.usual(fit)
+    return importing + compiler.seconds, usual
 
 
 def _measure(plan: Plan, table: Table, rows: Rows, seed: int) -> _Split:

@@ -13,7 +13,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ..attacks.base import AttackResult, start_points
+from ..attacks.base import AttackResult
+from ..attacks.preparation import start_points
 from ..attacks.starts import require_classes
 from ..errors import InputError
 from ..threat.model import ThreatModel

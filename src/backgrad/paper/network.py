@@ -40,7 +40,7 @@ def network(
         Confusion counts of every network (`confusion.cnn`, (V, k, k) over V initialisations) and of multiclass logistic
         regression (`confusion.softmax`, (1, k, k)); points, labels, starting points; and the attack's health.
     """
-    from ..attacks.base import start_points
+    from ..attacks.preparation import start_points
     from ..evaluation.plan import attack_seed
     from ..threat.model import ThreatModel
 

@@ -35,8 +35,8 @@ def plane(
     import jax
     import jax.numpy as jnp
 
-    from ..attacks.base import make_objective, start_points
     from ..attacks.objective import differentiate
+    from ..attacks.preparation import make_objective, start_points
     from ..evaluation.metrics import error_rate
     from ..evaluation.plan import attack_seed, split_key
     from ..evaluation.words import Options, make_plan

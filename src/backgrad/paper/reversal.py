@@ -66,7 +66,7 @@ def _problem(settings: Mapping[str, Any], seed: int, split: int, *, steps: int, 
     """
     import jax.numpy as jnp
 
-    from ..attacks.base import make_objective, start_points
+    from ..attacks.preparation import make_objective, start_points
     from ..evaluation.plan import attack_seed, split_key
     from ..learners.catalogue import make_learner
     from ..schedules import Descent

@@ -48,7 +48,7 @@ def poison(
         the first b points added (`confusion.VICTIM`, (B, k, k)), and with as many label flips (`flips.VICTIM`); the
         points, labels and starting points; and the attack's health.
     """
-    from ..attacks.base import start_points
+    from ..attacks.preparation import start_points
     from ..evaluation.plan import attack_seed
     from ..evaluation.poisoning import craft_on_split
     from ..evaluation.words import Options, make_plan
