@@ -108,7 +108,7 @@ class Plan:
             the validation rows at weight 1. An attack has more coordinates than there are validation rows and fits
             them; more rows leave it less to fit.
         sources: whether points of an error-specific attack start from rows of the attacked classes alone, see
-            `backgrad.attacks.base.start_points`.
+            `backgrad.attacks.preparation.start_points`.
         devices: over how many devices the attack spreads rows and points, or `"all"`; none of this where omitted. See
             `backgrad.devices`.
     """
