@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 from threadpoolctl import threadpool_info
 
 from backgrad.studies.threads import one_thread
@@ -66,3 +67,43 @@ print(max(pool["num_threads"] for pool in threadpool_info()))
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root, env=environment
     )
     assert done.stdout.splitlines() == ["ValueError: True [1]", "2"]
+
+
+@pytest.mark.parametrize("moment", ["threading.Thread.start", "concurrent.futures.Future.result"])
+def test_ctrl_c_while_it_is_entered_does_not_keep_the_process(moment):
+    """An interruption right after a thread was started, and one while it works."""
+    code = f"""
+import concurrent.futures, threading
+import numpy
+from threadpoolctl import threadpool_info
+from backgrad.studies.threads import one_thread
+
+def threads():
+    return [pool["num_threads"] for pool in threadpool_info()]
+
+before, original = threads(), {moment}
+
+def interrupted(*arguments):
+    {moment} = original
+    original(*arguments)
+    raise KeyboardInterrupt
+
+{moment} = interrupted
+try:
+    with one_thread:
+        print("inside")
+except KeyboardInterrupt:
+    print("interrupted", threads() == before)
+with one_thread:
+    print(set(threads()) <= {{1}})
+print(threads() == before)
+{moment} = interrupted
+with one_thread:
+    pass
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    assert done.stdout.splitlines() == ["interrupted True", "True", "True"]
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")

@@ -4,44 +4,88 @@ BLAS has one pool a process, which threadpoolctl lets one thread alone control; 
 So BLAS is limited by a thread that does nothing else, for as long as any run is being done, and OpenMP by the run's.
 """
 
+import queue
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
+
+
+class _Controller:
+    """A thread that does one thing after another, for those who wait for each."""
+
+    def __init__(self):
+        """Start it."""
+        self._orders: queue.SimpleQueue[tuple[Callable[[], None], Future[None]] | None] = queue.SimpleQueue()
+        # A daemon, which an interrupted process does not wait for: an executor's thread whose start was interrupted
+        # would be waited for at exit by a process that does not know how to end it.
+        threading.Thread(target=self._obey, name="backgrad-threads", daemon=True).start()
+
+    def do(self, order: Callable[[], None]) -> None:
+        """Have something done, and wait; it is done also where the waiting is interrupted."""
+        done: Future[None] = Future()
+        self._orders.put((order, done))
+        done.result()
+
+    def end(self) -> None:
+        """Let the thread end after what it was told before."""
+        self._orders.put(None)
+
+    def _obey(self) -> None:
+        while (told := self._orders.get()) is not None:
+            order, done = told
+            try:
+                order()
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
 
 
 class OneThread:
     """Limits linear algebra while any run is being done, also by threads side by side.
 
     Only libraries that are loaded by then are limited; a task that loads more of them enters once more after that.
+    Ctrl-C while it is entered or left is as Ctrl-C inside.
     """
 
     def __init__(self):
         """Start without limits."""
         self._lock, self._inside, self._own = threading.Lock(), 0, threading.local()
         self._limits: list[Any] = []
-        self._controller: ThreadPoolExecutor | None = None
+        self._controller: _Controller | None = None
 
     def __enter__(self) -> None:
         from threadpoolctl import threadpool_limits
 
-        def limit() -> None:
-            self._limits.append(threadpool_limits(1, user_api="blas"))
-
         with self._lock:
             self._inside += 1
-            if self._controller is None:
-                self._controller = ThreadPoolExecutor(1, "backgrad-threads")
-            self._controller.submit(limit).result()
-        self._own.limits = [*getattr(self._own, "limits", []), threadpool_limits(1, user_api="openmp")]
+        try:
+            with self._lock:
+                if self._controller is None:
+                    self._controller = _Controller()
+                self._controller.do(lambda: self._limits.append(threadpool_limits(1, user_api="blas")))
+            self._own.limits = [*getattr(self._own, "limits", []), threadpool_limits(1, user_api="openmp")]
+        except BaseException:
+            self._leave()
+            raise
 
     def __exit__(self, *_: object) -> None:
-        self._own.limits.pop().restore_original_limits()
+        try:
+            self._own.limits.pop().restore_original_limits()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Give BLAS its threads back where this was the last one inside."""
         with self._lock:
             self._inside -= 1
             if self._inside == 0 and self._controller is not None:
-                self._controller.submit(self._restore).result()
-                self._controller.shutdown()  # and with its thread ends the control
-                self._controller = None
+                controller, self._controller = self._controller, None
+                try:
+                    controller.do(self._restore)
+                finally:
+                    controller.end()  # and with its thread ends the control
 
     def _restore(self) -> None:
         while self._limits:  # newest first: each remembers what it found
