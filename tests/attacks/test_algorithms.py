@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import backgrad as bg
+from backgrad.attacks import back_gradient
 from backgrad.errors import UnsupportedError
 from tests.attacks.problems import ATTACKS, LEARNER, SCHEDULE, D, P, craft, crafted, rows, train_rows, validation_rows
 
@@ -17,23 +18,28 @@ from tests.attacks.problems import ATTACKS, LEARNER, SCHEDULE, D, P, craft, craf
 CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 
 
-@jax.jit
-def _value_and_gradient(points, labels, weight, clean, validation):
+@functools.partial(jax.jit, static_argnames="held")
+def _value_and_gradient(points, labels, weight, clean, validation, held):
     def value(points):
         trained = bg.train(LEARNER, (clean, bg.Samples(points, labels, weight)), schedule=SCHEDULE)
         margins = (2 * validation.y[:, 1] - 1) * LEARNER.scores(trained.params, validation.x)
-        return jax.nn.sigmoid(-margins / (0.5 * jnp.abs(margins).mean())).mean()
+        unit = jnp.abs(margins).mean()
+        unit = jax.lax.stop_gradient(unit) if held else unit
+        return jax.nn.sigmoid(-margins / (0.5 * unit)).mean()
 
     return jax.value_and_grad(value)(points)
 
 
-def hypergradient(kind, labels):
-    """Return f(points, present) → (𝒜, gradient), NumPy in and out; points from number `present` on are absent."""
+def hypergradient(kind, labels, *, held=False):
+    """Return f(points, present) → (𝒜, gradient), NumPy in and out; points from number `present` on are absent.
+
+    Where `held`, the mean margin is a constant to the gradient.
+    """
     soft = jnp.asarray(np.eye(2)[labels])
 
     def f(points, present=P):
         weight = jnp.asarray(np.arange(P) < present, float)
-        found = _value_and_gradient(jnp.asarray(points), soft, weight, train_rows(kind), validation_rows(kind))
+        found = _value_and_gradient(jnp.asarray(points), soft, weight, train_rows(kind), validation_rows(kind), held)
         return float(found[0]), np.asarray(found[1])
 
     return f
@@ -85,9 +91,11 @@ def test_pointwise_attacks_follow_algorithm_1_with_a_line_search_and_without(nam
     assert result.health.objective_best == pytest.approx(max(walk), rel=1e-8)
 
 
-def test_the_joint_attack_on_a_box_averages_normalised_gradients():
-    attack, result = ATTACKS["joint", "box"], crafted("joint", "box")
-    f, x, trace, visited = hypergradient("box", result.labels), result.start, [], []
+@pytest.mark.parametrize("held", [True, False])
+def test_the_joint_attack_on_a_box_averages_normalised_gradients(held):
+    attack = dataclasses.replace(ATTACKS["joint", "box"], hold_unit=held)
+    result = crafted("joint", "box") if held else craft(attack, "box")
+    f, x, trace, visited = hypergradient("box", result.labels, held=held), result.start, [], []
     mean = np.zeros((P, D))
     for i in range(attack.iterations):
         value, gradient = f(x)
@@ -102,7 +110,7 @@ def test_the_joint_attack_on_a_box_averages_normalised_gradients():
 
 def test_the_joint_attack_on_a_binary_set_anneals_a_relaxation_and_judges_its_rounding():
     attack, result = ATTACKS["joint", "binary"], crafted("joint", "binary")
-    f, trace, visited = hypergradient("binary", result.labels), [], []
+    f, trace, visited = hypergradient("binary", result.labels, held=True), [], []
     theta, first, second = 2 * result.start - 1, np.zeros((P, D)), np.zeros((P, D))
     warm, cold = attack.temperatures
     for i in range(attack.iterations):
@@ -132,7 +140,10 @@ def test_random_points_are_the_best_of_as_many_draws_as_asked_for():
 
 # Settings that the tests above hold against a reference, or that a test of their own covers.
 COVERED = {
-    bg.JointAttack: {"iterations", "step_size", "discrete_step_size", "temperatures", "dropout", "redraw", "rehearsal"},
+    bg.JointAttack: {
+        *("iterations", "step_size", "discrete_step_size", "temperatures"),
+        *("dropout", "redraw", "rehearsal", "hold_unit"),
+    },
     bg.GreedyAttack: {"max_steps", "step_size", "epsilon", "halvings"},
     bg.CoordinateAttack: {"max_steps", "step_size", "epsilon", "passes", "halvings"},
     bg.RandomPoints: {"draws"},
@@ -151,7 +162,8 @@ def test_every_declared_setting_of_an_attack_has_a_test_that_it_acts(kind):
         if getattr(attack, field.name) != field.default
     }
     # References are run at settings of which none is at its default.
-    assert moved == COVERED[kind] - {"dropout", "redraw", "rehearsal", "halvings"}  # which have tests of their own
+    own = {"dropout", "redraw", "rehearsal", "halvings", "hold_unit"}  # which have tests of their own
+    assert moved == COVERED[kind] - own
 
 
 def test_dropout_steers_the_search_but_never_judges_it_and_the_best_iterate_is_kept():
@@ -257,3 +269,16 @@ def test_attacks_do_clearly_more_harm_to_unseen_rows_than_label_flips(name, kind
     # Forty rows: a smooth error of 0.03 is one of them and more.
     assert gain > 0.03
     assert poisoned > flipped
+
+
+def test_a_joint_search_that_stalls_is_followed_by_one_along_the_whole_gradient(monkeypatch):
+    attack = bg.JointAttack(4, step_size=0.5)
+    held, whole = craft(attack, "box"), craft(dataclasses.replace(attack, hold_unit=False), "box")
+    monkeypatch.setattr(back_gradient, "gain_left", lambda *_: np.inf)
+    both = craft(attack, "box")
+    np.testing.assert_array_equal(both.trace, np.concatenate([held.trace[:4], whole.trace]))
+    better = max(held, whole, key=lambda one: one.health.objective_best)
+    np.testing.assert_array_equal(both.points, better.points)
+    # Where the unit plays no part, there is no other gradient to follow.
+    log_loss = craft(attack, "box", threat=bg.ThreatModel(P, bg.ErrorGeneric(bg.LogLoss())))
+    assert len(log_loss.trace) == 4

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import backgrad as bg
+from backgrad.attacks import back_gradient
 from backgrad.attacks.checkpoint import Memory, identify
 from backgrad.errors import InputError, UnsupportedError
 from tests.attacks.problems import SCHEDULE, craft, train_rows
@@ -61,6 +62,18 @@ def test_a_search_that_was_killed_and_goes_on_ends_with_the_same_bytes(attack, k
         np.testing.assert_array_equal(again.trace, whole.trace)
         assert again.health == whole.health
         assert memory.saves == -(-attack.iterations // 2) + 21  # nothing was done twice
+
+
+def test_the_search_after_one_that_stalled_goes_on_too(monkeypatch):
+    monkeypatch.setattr(back_gradient, "gain_left", lambda *_: np.inf)
+    attack = bg.JointAttack(5)
+    whole = craft(attack, "box", schedule=BATCHES)
+    assert len(whole.trace) == 2 * 5
+    for saves in (3, 5, 7):  # before it stalls, when it has, and after
+        again, memory = killed(attack, "box", saves)
+        assert again.points.tobytes() == whole.points.tobytes()
+        np.testing.assert_array_equal(again.trace, whole.trace)
+        assert memory.saves == 2 * 5
 
 
 def test_a_finished_search_is_not_run_again():

@@ -137,7 +137,21 @@ def test_an_ensemble_of_the_victim_alone_is_perfect_knowledge():
 
 
 def test_chosen_labels_are_classes_and_do_no_worse_than_kept_ones():
-    chosen = craft(labels=bg.ChosenLabels(), attack=bg.JointAttack(40, step_size=0.5))
+    # Points that start as copies of training rows, with their true labels, have labels to gain by.
+    begin, attack = (X[:P], LABELS[:P]), bg.JointAttack(40, step_size=0.5)
+    kept, chosen = (
+        attack.craft(
+            LEARNER,
+            TRAIN,
+            VALIDATION,
+            schedule=SCHEDULE,
+            threat=bg.ThreatModel(P, labels=labels),
+            seed=0,
+            start=begin,
+        )
+        for labels in (bg.FlippedLabels(), bg.ChosenLabels())
+    )
+    assert chosen.health.objective_best >= kept.health.objective_best
     assert chosen.labels.shape == (P,)
     assert chosen.points.shape == (P, D)
     assert (chosen.labels != chosen.start_labels).any()

@@ -28,6 +28,11 @@ A hypergradient costs as much as training is long, and points that harm a model 
 those that harm it at the end. With `rehearsal`, the search starts from points found against a fifth of the training
 steps, at a fifth of the cost an iteration. On ten digits, 100 iterations of these and 40 of the whole do about as much
 harm as 150 of the whole, in less than half the time.
+
+What is climbed is not quite 𝒜: the smooth zero-one loss measures margins in units of their mean, and the search holds
+that unit (`OuterLoss.held`). With few points in few dimensions it may come to rest where 𝒜 itself still has a slope. A
+search that ends so, with more to gain by one step along the whole gradient than by all steps before, is followed by
+another one along the whole gradient, and the better of the two is kept.
 """
 
 import dataclasses
@@ -47,6 +52,7 @@ from ..types import Samples
 from .base import Attack, Optimised, Progress
 from .checkpoint import Checkpoint, belongs, identify, pack, refuse_foreign, unpack
 from .cost import Work
+from .health import gain_left
 from .objective import OuterObjective, evaluate
 
 # A rehearsal trains for one step where the schedule has so many.
@@ -77,6 +83,7 @@ class JointAttack(Attack):
         redraw: whether each iteration trains from initial parameters and batches of its own, for victims whose initial
             parameters are unknown and matter.
         rehearsal: iterations before these, against a fifth of the training steps.
+        hold_unit: whether the unit of the smooth zero-one loss counts as a constant in gradients, until that stalls.
 
     Raises:
         InputError: a number out of its range.
@@ -89,6 +96,7 @@ class JointAttack(Attack):
     dropout: float = eqx.field(default=0.0, static=True)
     redraw: bool = eqx.field(default=False, static=True)
     rehearsal: int = eqx.field(default=0, static=True)
+    hold_unit: bool = eqx.field(default=True, static=True)
 
     name = "joint"
     resumable = True
@@ -116,30 +124,68 @@ class JointAttack(Attack):
         checkpoint: Checkpoint | None = None,
     ) -> Optimised:
         """Climb for a fixed number of iterations, in chunks between which progress is told and the state is kept."""
-        identity = "" if checkpoint is None else identify(f"{self} from {seed}", objective, feasible, start)
+        own, again = ("", "") if checkpoint is None else self._identities(objective, feasible, start, seed)
         saved = None if checkpoint is None else checkpoint.load()
-        if saved is not None and not belongs(saved, identity):
-            if not self.rehearsal:
-                raise refuse_foreign()
-            saved = None  # the rehearsal's own
-        told = self.rehearsal / (self.rehearsal + _SHORTER * self.iterations)
-        state, trace = self._begin(feasible, start, seed), np.zeros((2, 0), start.dtype)
-        if saved is not None:
-            state, trace = unpack(saved, state), saved["trace"]
-        elif self.rehearsal:
-            begin = self._rehearse(objective, feasible, start, seed, lambda share: progress(told * share), checkpoint)
-            # What is better halfway need not be so at the end: the start stays the best until it is beaten.
-            state = state._replace(latent=feasible.latent(begin), best_value=evaluate(objective, start))
-        state = replicate(state, objective.mesh)
-        chunk = self._chunk
+        whole = dataclasses.replace(self, hold_unit=False, rehearsal=0)
+        if saved is not None and belongs(saved, again):
+            state, trace = unpack(saved, whole._begin(feasible, start, seed)), saved["trace"]
+        else:
+            if saved is not None and not belongs(saved, own):
+                if not self.rehearsal:
+                    raise refuse_foreign()
+                saved = None  # the rehearsal's own
+            told = self.rehearsal / (self.rehearsal + _SHORTER * self.iterations)
+            state, trace = self._begin(feasible, start, seed), np.zeros((2, 0), start.dtype)
+            if saved is not None:
+                state, trace = unpack(saved, state), saved["trace"]
+            elif self.rehearsal:
+                begin = self._rehearse(
+                    objective, feasible, start, seed, lambda share: progress(told * share), checkpoint
+                )
+                # What is better halfway need not be so at the end: the start stays the best until it is beaten.
+                state = state._replace(latent=feasible.latent(begin), best_value=evaluate(objective, start))
+            state, trace = self._climb(
+                objective, feasible, state, trace, own, checkpoint, lambda share: progress(told + (1 - told) * share)
+            )
+            if not self._stalls(objective, feasible, start, state):
+                return _optimised(state, trace)
+            state = whole._begin(feasible, start, seed)._replace(best=state.best, best_value=state.best_value)
+        # The share done has been told to the end; it does not go back.
+        return _optimised(*whole._climb(objective, feasible, state, trace, again, checkpoint, lambda _: progress(1.0)))
+
+    def _identities(self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, seed: int):
+        """Return whose states a checkpoint may hold: this search's, and that of the one along the whole gradient."""
+        words = f"{self} from {seed}"
+        return tuple(identify(text, objective, feasible, start) for text in (words, f"{words}, stalled"))
+
+    def _climb(
+        self,
+        objective: OuterObjective,
+        feasible: FeasibleSet,
+        state: SearchState,
+        trace: np.ndarray,
+        identity: str,
+        checkpoint: Checkpoint | None,
+        progress: Progress,
+    ) -> tuple[SearchState, np.ndarray]:
+        """Go on from a state to the last iteration; return it with the trace of objectives and drifts, (2, …)."""
+        state, chunk = replicate(state, objective.mesh), self._chunk
         for first in range(int(state.step), self.iterations, chunk):
             count = min(chunk, self.iterations - first)
             state, found = _advance(self, objective, feasible, state, jnp.int32(count), chunk)
             trace = np.concatenate([trace, np.asarray(found)[:, :count]], axis=1)
             if checkpoint is not None:
                 checkpoint.save(pack(state, identity, trace=trace))
-            progress(told + (1 - told) * (first + count) / self.iterations)
-        return Optimised(state.best, trace[0], float(np.max(trace[1])))
+            progress((first + count) / self.iterations)
+        return state, trace
+
+    def _stalls(self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, state: SearchState) -> bool:
+        """Tell whether the gradient with its unit held has led nowhere, and the whole one leads somewhere."""
+        loss = objective.goal.outer_loss
+        if not self.hold_unit or self.redraw or loss.held() is loss:
+            return False
+        gain = float(state.best_value) - float(evaluate(objective, start))
+        return gain_left(objective, feasible, state.best) > gain
 
     @property
     def _chunk(self) -> int:
@@ -210,7 +256,7 @@ class JointAttack(Attack):
             objective = objective.redrawn(jax.random.fold_in(state.key, state.step))
         soft, pull = jax.vjp(lambda latent: feasible.relax(latent, temperature), state.latent)
         with spreading(objective.mesh):
-            found = objective.hypergradient(soft, climb=self.climb(objective.validation, state))
+            found = objective.hypergradient(soft, climb=self.climb(objective.validation, state), held=self.hold_unit)
         points = feasible.project(soft)
         value = found.value if feasible.exact else objective(points)
         return points, value, pull(found.gradient)[0], found.drift
@@ -230,6 +276,11 @@ class JointAttack(Attack):
         dtype = state.latent.dtype
         share = state.step.astype(dtype) / max(self.iterations - 1, 1)
         return jnp.asarray(first, dtype) * jnp.asarray(last / first, dtype) ** share
+
+
+def _optimised(state: SearchState, trace: np.ndarray) -> Optimised:
+    """Return what a search has found."""
+    return Optimised(state.best, trace[0], float(np.max(trace[1])))
 
 
 def _unit_in_all(gradient) -> Float[Array, "p d"]:

