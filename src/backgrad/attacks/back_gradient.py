@@ -181,8 +181,7 @@ class JointAttack(Attack):
 
     def _stalls(self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, state: SearchState) -> bool:
         """Tell whether the gradient with its unit held has led nowhere, and the whole one leads somewhere."""
-        loss = objective.goal.outer_loss
-        if not self.hold_unit or self.redraw or loss.held() is loss:
+        if not self.hold_unit or self.redraw or objective.goal.held() is objective.goal:
             return False
         gain = float(state.best_value) - float(evaluate(objective, start))
         return gain_left(objective, feasible, state.best) > gain

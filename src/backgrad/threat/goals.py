@@ -51,7 +51,8 @@ class Goal(eqx.Module):
 
     def held(self) -> "Goal":
         """Return the goal whose gradient a search climbs, see `OuterLoss.held`."""
-        return dataclasses.replace(self, outer_loss=self.outer_loss.held())
+        loss = self.outer_loss.held()
+        return self if loss is self.outer_loss else dataclasses.replace(self, outer_loss=loss)
 
     def swap(self, n_classes: int, *, sources: bool = False) -> dict[int, int] | None:
         """Return the classes whose rows points start from, each with the wrong label they get; None for all, any.
