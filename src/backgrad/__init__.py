@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .defences.spectral import SpectralSignatures
     from .defences.trim import Trim, TrimClassifier, TrimRegressor
     from .defences.trusted import RONI, Influence
+    from .evaluation.cost import CostEstimate, estimate_cost
     from .evaluation.defence_table import DefenceTable, defence_table
     from .evaluation.displays import PoisonGalleryDisplay, SecurityCurveDisplay, TransferMatrixDisplay
     from .evaluation.displays.certificate import CertificateDisplay
@@ -97,6 +98,7 @@ _HOMES = {
     "defences.spectral": ["SpectralSignatures"],
     "defences.trim": ["Trim", "TrimClassifier", "TrimRegressor"],
     "defences.trusted": ["Influence", "RONI"],
+    "evaluation.cost": ["CostEstimate", "estimate_cost"],
     "evaluation.defence_table": ["DefenceTable", "defence_table"],
     "evaluation.displays": ["PoisonGalleryDisplay", "SecurityCurveDisplay", "TransferMatrixDisplay"],
     "evaluation.displays.certificate": ["CertificateDisplay"],

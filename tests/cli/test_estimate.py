@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from backgrad.cli.run_estimate import size, spell
+from backgrad.cli.run_estimate import size
 from tests.cli.support import TINY, run
 
 
@@ -52,14 +52,6 @@ def test_bad_input_is_refused_as_without_estimate(options, capsys, tmp_path, mon
     assert said[0] == said[1]
     assert said[0][0] == 2
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.0042, "4.2 ms"), (0.4, "400 ms"), (2.34, "2.3 s"), (89.0, "89.0 s"), (600.0, "10.0 min"), (9000.0, "2.5 h")],
-)
-def test_times_are_spelt_in_a_unit_that_suits_them(seconds, words):
-    assert spell(seconds) == words
 
 
 @pytest.mark.parametrize(("count", "words"), [(1500, "2 kB"), (2_000_000, "2.0 MB"), (700_000_000, "0.7 GB")])

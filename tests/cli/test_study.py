@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from backgrad.cli import runs
 from backgrad.errors import DivergenceError
 from backgrad.studies.config import read_study
 from backgrad.studies.store import Store
@@ -199,12 +198,6 @@ def test_results_of_other_settings_are_left_alone_and_named(capsys, finished, tm
     code, out, _ = run(capsys, "study", tmp_path / "other.yaml", "--out", folder / "out", "--workers", "1")
     assert code == 0
     assert "6 further results in the folder are of other settings or another version: not used." in out
-
-
-def test_times_are_written_as_people_say_them():
-    assert [runs._duration(s) for s in (0.0, 59.6, 89.0, 91.0, 3000.0, 5400.0, 7380.0)] == [
-        *("0 s", "60 s", "89 s", "2 min", "50 min", "1 h 30 min", "2 h 03 min"),
-    ]
 
 
 def start(file, out, workers):

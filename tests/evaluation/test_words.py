@@ -187,6 +187,7 @@ def test_knowledge_in_words():
 def test_an_unknown_schedule_is_guessed_at_around_the_usual_one():
     made = plan(knowledge="unknown-schedule", learner="logistic")
     assert (made.attack.iterations, plan().attack.iterations) == (300, 150)
+    assert (made.attack.hold_unit, plan().attack.hold_unit) == (False, True)
     assert plan(knowledge="unknown-schedule", outer_steps=4).attack.iterations == 4
     members = made.threat.knowledge.ensemble
     guesses = [(m.schedule.step_size, m.schedule.steps, m.learner.l2) for m in members]

@@ -2,12 +2,29 @@ import doctest
 
 import pytest
 
+from backgrad import durations
 from backgrad.report import text
 
 
 def test_examples():
     assert doctest.testmod(text).failed == 0
     assert doctest.testmod(text).attempted >= 4
+
+
+def test_examples_of_times():
+    assert doctest.testmod(durations).failed == 0
+    assert doctest.testmod(durations).attempted == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        *((0.0, "0 s"), (0.0994, "99 ms"), (0.0997, "0.1 s"), (9.94, "9.9 s"), (9.96, "10 s"), (119.4, "119 s")),
+        *((119.6, "2 min"), (5400.0, "90 min"), (7180.0, "2 h 0 min")),
+    ],
+)
+def test_times_take_the_unit_that_suits_them(value, shown):
+    assert durations.spell_seconds(value) == shown
 
 
 @pytest.mark.parametrize(

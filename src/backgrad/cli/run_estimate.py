@@ -7,6 +7,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
+from ..durations import spell_seconds
 from ..evaluation.cost import CostEstimate, estimate_cost
 from ..evaluation.poisoning import require_sound_plan
 from ..evaluation.words import make_victims
@@ -59,8 +60,8 @@ def _print(console: Console, session: Session, budgets: list[int], found: CostEs
     total = sum(seconds.values())
     facts = {
         "hypergradients": f"{found.hypergradients:,}",
-        "hypergradient": spell(found.hypergradient),
-        "training": spell(found.training),
+        "hypergradient": spell_seconds(found.hypergradient),
+        "training": spell_seconds(found.training),
     }
     name = type(session.plan.learner).__name__
     runs = f"{len(session.splits)} split{'s' * (len(session.splits) > 1)}"
@@ -71,23 +72,15 @@ def _print(console: Console, session: Session, budgets: list[int], found: CostEs
     table.add_column("share", justify="right")
     table.add_column("what")
     for part, value in seconds.items():
-        table.add_row(part, spell(value), f"{value / total:.0%}", _WHAT[part].format(**facts))
+        table.add_row(part, spell_seconds(value), f"{value / total:.0%}", _WHAT[part].format(**facts))
     console.print(table)
     longest = max(seconds, key=lambda part: seconds[part])
-    console.print(f"About {spell(total)} in all, most of it {longest}.", highlight=False)
+    console.print(f"About {spell_seconds(total)} in all, most of it {longest}.", highlight=False)
     process = "" if found.process is None else f"{size(found.process)} for the process, of which "
     console.print(f"Memory: {process}{size(found.memory)} for the largest program.", highlight=False)
-    console.print(f"Measured in {spell(found.took)} on this machine, as busy as it is now. Nothing was written.")
-
-
-def spell(seconds: float) -> str:
-    """Return a time in a unit that suits it."""
-    for unit, length in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.1f} {unit}"
-    if seconds >= 1:
-        return f"{seconds:.1f} s"
-    return f"{1000 * seconds:.0f} ms" if seconds >= 0.1 else f"{1000 * seconds:.1f} ms"
+    console.print(
+        f"Measured in {spell_seconds(found.took)} on this machine, as busy as it is now. Nothing was written."
+    )
 
 
 def size(count: int) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..durations import spell_seconds
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -127,15 +129,7 @@ def _watch(console: "Console", *, here: bool) -> Iterator[Callable[["Progress"],
 def _left(state: "Progress") -> str:
     if state.waiting:
         return f"waiting for {state.waiting} runs of another process"
-    return "" if state.seconds_left is None else f"about {_duration(state.seconds_left)} left"
-
-
-def _duration(seconds: float) -> str:
-    """Write a time as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return "" if state.seconds_left is None else f"about {spell_seconds(state.seconds_left)} left"
 
 
 def report_failures(failures: tuple["Finished", ...], command: str) -> int:

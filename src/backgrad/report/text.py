@@ -4,6 +4,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..durations import spell_seconds
+
 #: What stands for a number that does not exist.
 NONE = "–"
 # Scripts and emoji need the joiners; nobody needs the other characters that cannot be seen.
@@ -131,14 +133,7 @@ def estimate(mean: float | None, ends: Sequence[float | None] | None) -> str:
 def seconds(value: float | None) -> str:
     """Write a time.
 
-    >>> seconds(0.25), seconds(84.0), seconds(7260.0)
-    ('0.25 s', '84 s', '2 h 1 min')
+    >>> seconds(0.25), seconds(7260.0)
+    ('0.25 s', '2 h 1 min')
     """
-    if value is None:
-        return NONE
-    if value < 120:
-        if value < 0.001:
-            return "under 1 ms"
-        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
-    minutes = round(value / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    return NONE if value is None else spell_seconds(value)
