@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_info
 
+from backgrad.studies import threads as module
 from backgrad.studies.threads import one_thread
 
 
@@ -41,6 +42,26 @@ def test_nested_and_side_by_side_the_last_one_out_restores():
     assert seen["inside"] <= {1}
     assert seen["after"] == before
     assert threads() == before
+
+
+def test_the_next_one_need_not_wait_until_the_thread_of_the_last_has_ended(monkeypatch):
+    """A thread that was told to end lives on for a moment, and threadpoolctl obeys no other while it has control."""
+    alive, end = [], module._Controller.end
+
+    def linger(controller):
+        alive.append(controller)
+
+    monkeypatch.setattr(module._Controller, "end", linger)
+    try:
+        for _ in range(2):
+            before = threads()
+            with one_thread:
+                assert set(threads()) <= {1}
+            assert threads() == before
+    finally:
+        for controller in alive:
+            end(controller)
+    assert len(alive) == 2
 
 
 def test_an_attack_limits_the_libraries_that_it_loads():

@@ -4,11 +4,11 @@ BLAS has one pool a process, which threadpoolctl lets one thread alone control; 
 So BLAS is limited by a thread that does nothing else, for as long as any run is being done, and OpenMP by the run's.
 """
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
 
 
 class _Controller:
@@ -16,12 +16,12 @@ class _Controller:
 
     def __init__(self):
         """Start it."""
-        self._orders: queue.SimpleQueue[tuple[Callable[[], None], Future[None]] | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[tuple[Callable[[], object], Future[None]] | None] = queue.SimpleQueue()
         # A daemon, which an interrupted process does not wait for: an executor's thread whose start was interrupted
         # would be waited for at exit by a process that does not know how to end it.
         threading.Thread(target=self._obey, name="backgrad-threads", daemon=True).start()
 
-    def do(self, order: Callable[[], None]) -> None:
+    def do(self, order: Callable[[], object]) -> None:
         """Have something done, and wait; it is done also where the waiting is interrupted."""
         done: Future[None] = Future()
         self._orders.put((order, done))
@@ -52,7 +52,7 @@ class OneThread:
     def __init__(self):
         """Start without limits."""
         self._lock, self._inside, self._own = threading.Lock(), 0, threading.local()
-        self._limits: list[Any] = []
+        self._limits = contextlib.ExitStack()
         self._controller: _Controller | None = None
 
     def __enter__(self) -> None:
@@ -64,7 +64,7 @@ class OneThread:
             with self._lock:
                 if self._controller is None:
                     self._controller = _Controller()
-                self._controller.do(lambda: self._limits.append(threadpool_limits(1, user_api="blas")))
+                self._controller.do(lambda: self._limits.enter_context(threadpool_limits(1, user_api="blas")))
             self._own.limits = [*getattr(self._own, "limits", []), threadpool_limits(1, user_api="openmp")]
         except BaseException:
             self._leave()
@@ -83,13 +83,11 @@ class OneThread:
             if self._inside == 0 and self._controller is not None:
                 controller, self._controller = self._controller, None
                 try:
-                    controller.do(self._restore)
+                    # Newest first: each remembers what it found. Left like this, the thread gives the control up at
+                    # once, and not when it has come to its end: the next run may begin before that.
+                    controller.do(self._limits.close)
                 finally:
-                    controller.end()  # and with its thread ends the control
-
-    def _restore(self) -> None:
-        while self._limits:  # newest first: each remembers what it found
-            self._limits.pop().restore_original_limits()
+                    controller.end()
 
 
 #: The one that all runs of a process share.
