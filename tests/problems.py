@@ -31,7 +31,11 @@ def learner(name, l2=0.05):
 
 def mostly_slow(names, *quick):
     """Return names as parameters of a test, of which the default suite runs a few alone."""
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [name if name in quick else _slow(name) for name in names]
+
+
+def _slow(name):
+    return pytest.param(*(name if isinstance(name, tuple) else (name,)), marks=pytest.mark.slow)
 
 
 LEARNERS = ["logistic", "softmax", "ridge", "adaline", "svm", "mlp-tanh", "mlp-relu"]

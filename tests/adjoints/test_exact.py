@@ -46,7 +46,7 @@ def test_checkpointed_goes_back_through_mini_batches_of_a_network():
     check_all(learner("mlp-tanh"), SGD, Checkpointed(), ALL, tolerance=EXACT)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 16, 23])
+@pytest.mark.parametrize("steps", mostly_slow([1, 2, 16, 23], 1, 23))
 def test_segments_equal_the_stored_trajectory(steps):
     schedule = Descent(steps, 0.1, 0.8)
     one, other = (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from typing import ClassVar
 
 import jax
@@ -13,6 +14,7 @@ import backgrad as bg
 from backgrad.attacks import back_gradient
 from backgrad.errors import UnsupportedError
 from tests.attacks.problems import ATTACKS, LEARNER, SCHEDULE, D, P, craft, crafted, rows, train_rows, validation_rows
+from tests.problems import mostly_slow
 
 # Forty training steps amplify the rounding of another order of summation, from step to step of the attack.
 CLOSE = {"rtol": 1e-8, "atol": 1e-8}
@@ -72,9 +74,13 @@ def climb(f, kind, points, mover, present, attack):
     return points, trace
 
 
-@pytest.mark.parametrize("halvings", [0, 2])
-@pytest.mark.parametrize("kind", ["box", "binary"])
-@pytest.mark.parametrize("name", ["greedy", "coordinate"])
+@pytest.mark.parametrize(
+    ("name", "kind", "halvings"),
+    mostly_slow(
+        itertools.product(["greedy", "coordinate"], ["box", "binary"], [0, 2]),
+        *[("greedy", "box", 0), ("greedy", "binary", 2), ("coordinate", "box", 2)],
+    ),
+)
 def test_pointwise_attacks_follow_algorithm_1_with_a_line_search_and_without(name, kind, halvings):
     attack = dataclasses.replace(ATTACKS[name, kind], halvings=halvings)
     result = craft(attack, kind) if halvings else crafted(name, kind)

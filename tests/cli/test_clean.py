@@ -18,6 +18,7 @@ from backgrad.defences.catalogue import SANITISERS
 from backgrad.defences.distance import Sphere
 from backgrad.defences.neighbours import LabelSanitisation
 from tests.cli.support import run
+from tests.problems import mostly_slow
 
 # Odd spellings of numbers, which must come out as they went in.
 SPELLINGS = ("{:.3f}", "{:+.4e}", "0{:.2f}", "{:g}")
@@ -213,7 +214,17 @@ def test_a_data_set_of_ours_is_written_in_its_own_units(capsys, tmp_path):
     assert kept.feature_names == whole.feature_names
 
 
-@pytest.mark.parametrize("defence", [name for name in SANITISERS if name != "label-sanitisation"])
+@pytest.mark.parametrize(
+    "defence",
+    mostly_slow(
+        [name for name in SANITISERS if name != "label-sanitisation"],
+        "slab",
+        "isolation-forest",
+        "roni",
+        "influence",
+        "trim",
+    ),
+)
 def test_the_same_seed_gives_the_same_bytes(defence, capsys, tmp_path):
     trusted = write(tmp_path / "trusted.csv", lines(seed=1)[:37])
     extra = ["--trusted", trusted] if SANITISERS[defence].needs_trusted else []

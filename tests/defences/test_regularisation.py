@@ -49,8 +49,8 @@ def chosen(rounds=8):
     ("learner", "schedule"),
     [
         (bg.LogisticRegression(D), bg.Descent(30, 0.4, 0.5)),
-        (Standardised(bg.MLP(D, 2, (3,))), bg.Descent(30, 0.2)),
-        (bg.LogisticRegression(D), bg.Converged()),
+        pytest.param(Standardised(bg.MLP(D, 2, (3,))), bg.Descent(30, 0.2), marks=pytest.mark.slow),
+        pytest.param(bg.LogisticRegression(D), bg.Converged(), marks=pytest.mark.slow),
     ],
 )
 def test_hypergradient_in_the_log_of_the_strength(learner, schedule):

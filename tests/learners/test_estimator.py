@@ -65,7 +65,7 @@ def run_checks(estimator):
     ("learner", "schedule", "failures"),
     [
         pytest.param(LogisticRegression, None, set(), id="logistic"),
-        pytest.param(SoftmaxRegression, SLOW_DESCENT, set(), id="softmax-descent"),
+        pytest.param(SoftmaxRegression, SLOW_DESCENT, set(), id="softmax-descent", marks=pytest.mark.slow),
     ],
 )
 def test_scikit_learn_accepts(learner, schedule, failures):

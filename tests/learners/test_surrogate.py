@@ -77,7 +77,7 @@ def check_agreement(estimator, name, *, exact=True, share=AGREE, **settings):
 
 TIGHT = {"max_iter": 100_000, "tol": 1e-8}
 LARGE = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("digits", "spambase"))
-EVERY = ("cancer", "wine", "iris", *LARGE)
+EVERY = [*mostly_slow(["cancer", "wine", "iris"], "cancer", "wine"), *LARGE]
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -86,7 +86,7 @@ def test_logistic_regression_on_scaled_rows(name, c):
     check_agreement(make_pipeline(StandardScaler(), LogisticRegression(C=c, **TIGHT)), name)
 
 
-@pytest.mark.parametrize("name", ["cancer", "wine", "iris"])
+@pytest.mark.parametrize("name", mostly_slow(["cancer", "wine", "iris"], "cancer", "wine"))
 @pytest.mark.parametrize("c", mostly_slow([0.01, 1.0, 30.0], 1.0))
 def test_logistic_regression_on_rows_that_nobody_scaled(name, c):
     # Columns up to a thousand beside columns of a thousandth, where descent and L-BFGS stall, scikit-learn's too.
@@ -97,9 +97,9 @@ def test_logistic_regression_on_rows_that_nobody_scaled(name, c):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"class_weight": "balanced"},
+        pytest.param({"class_weight": "balanced"}, marks=pytest.mark.slow),
         {"class_weight": {0: 5.0, 1: 0.5}},
-        {"fit_intercept": False},
+        pytest.param({"fit_intercept": False}, marks=pytest.mark.slow),
         {"fit_intercept": False, "class_weight": "balanced", "C": 0.1},
     ],
 )
@@ -107,7 +107,7 @@ def test_settings_of_logistic_regression(name, settings):
     check_agreement(make_pipeline(StandardScaler(), LogisticRegression(**TIGHT, **settings)), name)
 
 
-@pytest.mark.parametrize("scaling", [0.1, 10.0])
+@pytest.mark.parametrize("scaling", mostly_slow([0.1, 10.0], 10.0))
 def test_liblinear_penalises_the_intercept_of_logistic_regression(scaling):
     estimator = LogisticRegression(solver="liblinear", C=0.01, intercept_scaling=scaling, tol=1e-8, max_iter=10_000)
     check_agreement(make_pipeline(MinMaxScaler((1, 2)), estimator), "spambase")
@@ -129,8 +129,8 @@ def test_linear_svc_on_scaled_rows(name, c):
     "settings",
     [
         {"class_weight": "balanced"},
-        {"class_weight": {0: 5.0, 1: 0.5}},
-        {"fit_intercept": False},
+        pytest.param({"class_weight": {0: 5.0, 1: 0.5}}, marks=pytest.mark.slow),
+        pytest.param({"fit_intercept": False}, marks=pytest.mark.slow),
         {"intercept_scaling": 20.0, "C": 0.1},
     ],
 )
@@ -139,7 +139,7 @@ def test_settings_of_linear_svc(name, settings):
     check_agreement(make_pipeline(MinMaxScaler(), estimator), name)
 
 
-@pytest.mark.parametrize("name", ["cancer", "wine", "iris"])
+@pytest.mark.parametrize("name", mostly_slow(["cancer", "wine", "iris"], "wine"))
 def test_linear_svc_on_rows_that_nobody_scaled(name):
     check_agreement(LinearSVC(C=0.1, max_iter=1_000_000, tol=1e-6), name)
 
@@ -172,9 +172,9 @@ def test_settings_of_ridge_classifier(name, settings):
 @pytest.mark.parametrize(
     "steps",
     [
-        (StandardScaler(with_mean=False),),
+        pytest.param((StandardScaler(with_mean=False),), marks=pytest.mark.slow),
         (MinMaxScaler((-1, 1)), MaxAbsScaler()),
-        (StandardScaler(), SelectKBest(k=8)),
+        pytest.param((StandardScaler(), SelectKBest(k=8)), marks=pytest.mark.slow),
         (SelectKBest(k=8), StandardScaler()),
         (VarianceThreshold(0.05), StandardScaler(), "passthrough"),
         (FunctionTransformer(), make_pipeline(MinMaxScaler(), SelectKBest(k="all"))),
@@ -230,7 +230,7 @@ def test_weighted_rows_of_several_blocks_count_as_in_scikit_learn(weights):
     "estimator",
     [
         make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", fit_intercept=False)),
-        make_pipeline(MinMaxScaler(), LinearSVC(class_weight="balanced")),
+        pytest.param(make_pipeline(MinMaxScaler(), LinearSVC(class_weight="balanced")), marks=pytest.mark.slow),
         make_pipeline(StandardScaler(), SelectKBest(k=5), RidgeClassifier()),
     ],
 )
@@ -290,9 +290,10 @@ SHORT = {
 
 
 def stochastic_cases():
-    """Return every kind on every set, of which wine alone is quick."""
+    """Return every kind on every set, of which a few on wine are quick."""
+    quick = {"log", "balanced", "perceptron", "mlp", "mlp-lbfgs"}
     for kind, name in itertools.product(STOCHASTIC, ("cancer", "wine", "digits")):
-        marks = [] if name == "wine" else [pytest.mark.slow]
+        marks = [] if name == "wine" and kind in quick else [pytest.mark.slow]
         if (kind, name) in SHORT:
             marks.append(pytest.mark.xfail(strict=True, reason=SHORT[kind, name]))
         yield pytest.param(kind, name, marks=marks, id=f"{kind}-{name}")
@@ -307,7 +308,7 @@ def test_stochastic_learners_agree_as_seeds_do(kind, name):
 
 
 @pytest.mark.parametrize("estimator", [RandomForestClassifier(), KNeighborsClassifier(), SVC()])
-@pytest.mark.parametrize("name", ["cancer", "wine"])
+@pytest.mark.parametrize("name", mostly_slow(["cancer", "wine"], "cancer"))
 def test_what_is_not_differentiable_gets_an_ensemble(estimator, name):
     found = surrogate(make_pipeline(MinMaxScaler(), estimator), name)
     kind = type(estimator).__name__
