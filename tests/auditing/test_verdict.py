@@ -93,7 +93,7 @@ def test_errors_have_intervals_within_0_and_1_and_the_gate_decides_as_before():
             found, ends = gate(wide, limit, at, ["worked"]), student_interval(row)
             assert found["exit_code"] == (1 if ends[0] > limit else 0 if ends[1] <= limit else 3)
             assert 0 <= found["error"]["interval"][0] <= found["error"]["interval"][1] <= 1
-    assert "interval 0.0% to" in sentences(wide, wide, None, ["worked"])[0]
+    assert "interval 0.0 % to" in sentences(wide, wide, None, ["worked"])[0]
 
 
 def test_no_gate_is_no_verdict():
@@ -119,10 +119,10 @@ def test_a_failed_attack_is_never_told_as_robustness():
 
 def test_sentences_name_rows_shares_and_the_control():
     first, second = sentences(RISING, curve(0.1, 0.12, 0.15, 0.2), breaking_point(RISING, 0.3), ["worked"] * 9)
-    assert first.startswith("5 poisoned rows (4.8% of the training rows) raise the test error from 10.0% to 20.0%")
-    assert first.endswith("as many random label flips, to 12.0%.")
-    assert second.startswith("The mean error passes 30.0% at 12.4% of poisoned rows, about 15 rows")
-    assert sentences(RISING, RISING, None, ["worked"])[1] == "It doubles at about 4.8% of poisoned rows (5)."
+    assert first.startswith("5 poisoned rows (4.8 % of the training rows) raise the test error from 10.0 % to 20.0 %")
+    assert first.endswith("as many random label flips, to 12.0 %.")
+    assert second.startswith("The mean error passes 30.0 % at 12.4 % of poisoned rows, about 15 rows")
+    assert sentences(RISING, RISING, None, ["worked"])[1] == "It doubles at about 4.8 % of poisoned rows (5)."
 
 
 def test_another_gate_is_answered_from_the_record():

@@ -2,7 +2,7 @@ import doctest
 
 import pytest
 
-from backgrad import durations
+from backgrad import spelling
 from backgrad.report import text
 
 
@@ -11,9 +11,9 @@ def test_examples():
     assert doctest.testmod(text).attempted >= 4
 
 
-def test_examples_of_times():
-    assert doctest.testmod(durations).failed == 0
-    assert doctest.testmod(durations).attempted == 1
+def test_examples_of_spelling():
+    assert doctest.testmod(spelling).failed == 0
+    assert doctest.testmod(spelling).attempted == 2
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_examples_of_times():
     ],
 )
 def test_times_take_the_unit_that_suits_them(value, shown):
-    assert durations.spell_seconds(value) == shown
+    assert spelling.spell_seconds(value) == shown
 
 
 @pytest.mark.parametrize(

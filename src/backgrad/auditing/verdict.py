@@ -9,6 +9,7 @@ import numpy as np
 from ..checks import check_share
 from ..errors import InputError
 from ..evaluation.metrics import error_interval
+from ..spelling import spell_share
 
 #: Exit codes of a gate.
 PASSED, BROKEN, INCONCLUSIVE = 0, 1, 3
@@ -101,17 +102,17 @@ def _breaking_sentence(
 ) -> str:
     if at is None:
         return (
-            f"The mean error stayed within {limit:.1%} up to {curve.points[-1]} poisoned rows "
-            f"({curve.fractions[-1]:.1%}), the most that were tried. A sharper attack may break it."
+            f"The mean error stayed within {spell_share(limit)} up to {curve.points[-1]} poisoned rows "
+            f"({spell_share(curve.fractions[-1])}), the most that were tried. A sharper attack may break it."
         )
     if at == 0:
-        return f"The mean error is above {limit:.1%} without a single poisoned row."
+        return f"The mean error is above {spell_share(limit)} without a single poisoned row."
     between = ""
     if interval is not None and interval[0] is not None:
-        upper = f"more than {curve.fractions[-1]:.1%}" if interval[1] is None else f"{interval[1]:.1%}"
-        between = f", with 95 % confidence between {interval[0]:.1%} and {upper}"
+        upper = f"more than {spell_share(curve.fractions[-1])}" if interval[1] is None else spell_share(interval[1])
+        between = f", with 95 % confidence between {spell_share(interval[0])} and {upper}"
     rows = "1 row" if points == 1 else f"{points} rows"
-    return f"The mean error passes {limit:.1%} at {at:.1%} of poisoned rows, about {rows}{between}."
+    return f"The mean error passes {spell_share(limit)} at {spell_share(at)} of poisoned rows, about {rows}{between}."
 
 
 def gate(curve: Curve | None, limit: float | None, at: float | None, health: Sequence[str]) -> dict[str, Any]:
@@ -173,17 +174,19 @@ def sentences(curve: Curve, flips: Curve, broken: dict[str, Any] | None, health:
     """
     number = _telling(curve)
     clean, mean = float(curve.mean()[0]), float(curve.mean()[number])
+    count, share = int(curve.points[number]), spell_share(curve.fractions[number])
+    rows = f"1 poisoned row ({share}" if count == 1 else f"{count} poisoned rows ({share}"
     ends = curve.ends()
-    spread = "" if ends is None else f" (95 % interval {ends[0][number]:.1%} to {ends[1][number]:.1%})"
+    spread = "" if ends is None else " (95 % interval {} to {})".format(*(spell_share(end[number]) for end in ends))
     first = (
-        f"{int(curve.points[number])} poisoned rows ({curve.fractions[number]:.1%} of the training rows) raise the "
-        f"test error from {clean:.1%} to {mean:.1%}{spread}; as many random label flips, to {flips.mean()[number]:.1%}."
+        f"{rows} of the training rows) {'raises' if count == 1 else 'raise'} the test error from "
+        f"{spell_share(clean)} to {spell_share(mean)}{spread}; as many random label flips, to {spell_share(flips.mean()[number])}."
     )
     sick = [one for one in health if one not in SOUND]
     if mean <= clean + 0.005:
         first = (
-            f"The attack failed to raise the test error, which is {clean:.1%}, with {int(curve.points[number])} "
-            f"poisoned rows ({curve.fractions[number]:.1%}); that is no evidence of robustness."
+            f"The attack failed to raise the test error, which is {spell_share(clean)}, with {rows}); that is no "
+            "evidence of robustness."
         )
     if sick:
         return [
@@ -194,9 +197,9 @@ def sentences(curve: Curve, flips: Curve, broken: dict[str, Any] | None, health:
         return [first, broken["sentence"]]
     double = breaking_point(curve, 2 * clean)
     if double["fraction"] is None or clean == 0:
-        most = f"{curve.fractions[-1]:.0%}"
+        most = f"{100 * curve.fractions[-1]:.0f} %"
         return [first, f"Up to {most} of poisoned rows, the error did not double; a sharper attack may do more."]
-    return [first, f"It doubles at about {double['fraction']:.1%} of poisoned rows ({double['points']})."]
+    return [first, f"It doubles at about {spell_share(double['fraction'])} of poisoned rows ({double['points']})."]
 
 
 def _telling(curve: Curve) -> int:

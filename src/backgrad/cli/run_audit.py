@@ -25,6 +25,7 @@ from ..datasets.registry import is_known
 from ..errors import InputError
 from ..report.files import check_writable
 from ..report.text import visible
+from ..spelling import spell_share
 from ..studies.store import Store
 from ..studies.tasks import in_float64
 from .output import OutputFolder
@@ -232,9 +233,9 @@ def print_record(console: Console, record: dict[str, Any], out: Path) -> None:
         table.add_column(heading, justify="right")
     for i, (fraction, points) in enumerate(zip(curve["fractions"], curve["points"], strict=True)):
         ends = curve["poisoned"]["interval"][i]
-        spread = "–" if ends is None else f"{ends[0]:.1%} to {ends[1]:.1%}"
-        means = [f"{curve[name]['mean'][i]:.1%}" for name in ("label_flips", "poisoned")]
-        table.add_row(f"{fraction:.1%}", str(points), *means, spread)
+        spread = "–" if ends is None else f"{spell_share(ends[0])} to {spell_share(ends[1])}"
+        means = [spell_share(curve[name]["mean"][i]) for name in ("label_flips", "poisoned")]
+        table.add_row(spell_share(fraction), str(points), *means, spread)
     console.print(table)
     if record["defences"] is not None:
         _print_defences(console, record["defences"])
@@ -244,7 +245,7 @@ def print_record(console: Console, record: dict[str, Any], out: Path) -> None:
 
 
 def _print_defences(console: Console, defences: dict[str, Any]) -> None:
-    title = f"Defences, {defences['points']} poisoned rows ({defences['fraction']:.1%})"
+    title = f"Defences, {defences['points']} poisoned rows ({spell_share(defences['fraction'])})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     names = {"no attack": "clean_error", "attack": "oblivious_error", "defence known": "adaptive_error"}
     names["poison removed"] = "poison_removed"
@@ -254,17 +255,17 @@ def _print_defences(console: Console, defences: dict[str, Any]) -> None:
         table.add_column(heading, justify="left" if heading == "defence" else "right")
     for row in defences["rows"]:
         cells = [row[name] for name in names.values()]
-        table.add_row(row["name"], *("–" if cell is None else f"{cell:.1%}" for cell in cells))
+        table.add_row(row["name"], *("–" if cell is None else spell_share(cell) for cell in cells))
     console.print(table)
 
 
 def _gate_sentence(gate: dict[str, Any]) -> str:
     error = gate["error"]
     ends = error["interval"]
-    spread = "" if ends is None else f", 95 % interval {ends[0]:.1%} to {ends[1]:.1%}"
+    spread = "" if ends is None else f", 95 % interval {spell_share(ends[0])} to {spell_share(ends[1])}"
     return (
-        f"Gate: {gate['verdict']}. With {gate['at']:.1%} poisoned rows the test error is {error['mean']:.1%}{spread}; "
-        f"the limit is {gate['limit']:.1%}."
+        f"Gate: {gate['verdict']}. With {spell_share(gate['at'])} poisoned rows the test error is "
+        f"{spell_share(error['mean'])}{spread}; the limit is {spell_share(gate['limit'])}."
     )
 
 

@@ -7,10 +7,10 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from ..durations import spell_seconds
 from ..evaluation.cost import CostEstimate, estimate_cost
 from ..evaluation.poisoning import require_sound_plan
 from ..evaluation.words import make_victims
+from ..spelling import spell_seconds
 from .run import asked_budgets, spread
 from .session import Session, open_session
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..durations import spell_seconds
+from ..spelling import spell_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

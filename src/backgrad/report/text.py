@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..durations import spell_seconds
+from ..spelling import spell_seconds
 
 #: What stands for a number that does not exist.
 NONE = "–"

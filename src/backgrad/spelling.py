@@ -1,4 +1,4 @@
-"""Times as people say them."""
+"""Numbers as people write them."""
 
 
 def spell_seconds(value: float) -> str:
@@ -17,3 +17,12 @@ def spell_seconds(value: float) -> str:
 
 def _two_digits(value: float) -> str:
     return f"{value:.2g}" if value < 9.95 else f"{value:.0f}"
+
+
+def spell_share(value: float) -> str:
+    """Return a share in percent.
+
+    >>> spell_share(0.125)
+    '12.5 %'
+    """
+    return f"{100 * value:.1f} %"
