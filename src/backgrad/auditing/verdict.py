@@ -178,10 +178,9 @@ def sentences(curve: Curve, flips: Curve, broken: dict[str, Any] | None, health:
     rows = f"1 poisoned row ({share}" if count == 1 else f"{count} poisoned rows ({share}"
     ends = curve.ends()
     spread = "" if ends is None else " (95 % interval {} to {})".format(*(spell_share(end[number]) for end in ends))
-    first = (
-        f"{rows} of the training rows) {'raises' if count == 1 else 'raise'} the test error from "
-        f"{spell_share(clean)} to {spell_share(mean)}{spread}; as many random label flips, to {spell_share(flips.mean()[number])}."
-    )
+    raised = f"{'raises' if count == 1 else 'raise'} the test error from {spell_share(clean)} to {spell_share(mean)}"
+    controls = f"as many random label flips, to {spell_share(flips.mean()[number])}."
+    first = f"{rows} of the training rows) {raised}{spread}; {controls}"
     sick = [one for one in health if one not in SOUND]
     if mean <= clean + 0.005:
         first = (
