@@ -81,6 +81,20 @@ def test_converged_finds_the_optimum(solver):
     check_agreement(trained.params, long, error=1e-5)
 
 
+@pytest.mark.parametrize("orders", [0, 3])
+def test_newton_solves_many_parameters_whatever_the_scales_of_the_columns(orders):
+    """124 parameters, where L-BFGS goes first: it is all it takes on columns of like scale, and halts on others."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 30)) * 10 ** rng.uniform(-orders, orders, 30), rng.integers(0, 4, 200)
+    model, clean = bg.SoftmaxRegression(30, n_classes=4, l2=1e-3), bg.samples(x, y, 4)
+    found = bg.train(model, clean, schedule=bg.Converged())
+    assert bg.Status(int(found.status)) is bg.Status.DONE
+    assert found.gradient_norm < 1e-9
+    alone = bg.train(model, clean, schedule=bg.Converged("lbfgs"))
+    assert (alone.gradient_norm < 1e-8) == (orders == 0)
+    assert found.loss <= alone.loss + 1e-12
+
+
 def test_ridge_equals_the_normal_equations():
     model, clean = learner("ridge"), rows(learner("ridge"))
     found = bg.train(model, clean, schedule=bg.Converged()).params

@@ -141,7 +141,8 @@ class Converged(eqx.Module):
 
     Args:
         solver: `"newton"` (Newton steps on ∇𝓛 = 0, damped by Levenberg and Marquardt's rule, for smooth convex losses
-            of up to a few thousand parameters) or `"lbfgs"` (limited-memory BFGS, for all others).
+            of up to a few thousand parameters; above a hundred, L-BFGS goes first) or `"lbfgs"` (limited-memory BFGS,
+            for all others).
         tolerance: on the Euclidean norm of the gradient.
         max_steps: after which training stops and the result's status says so.
         key: JAX key of the initial parameters; `jax.random.key(0)` where omitted.

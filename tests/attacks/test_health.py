@@ -2,13 +2,16 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import backgrad as bg
+from backgrad.attacks import health
 from backgrad.attacks.base import Optimised
 from backgrad.attacks.health import Evidence, judge
+from backgrad.attacks.objective import OuterObjective, group_members
 from tests.attacks.problems import D, P, craft, objective
 
 GOOD = {
@@ -185,3 +188,24 @@ def test_a_learner_that_points_cannot_move_is_not_called_robust():
     health = craft(bg.JointAttack(13, step_size=0.4), "box", learner=model, schedule=schedule).health
     assert health.verdict == "failed"
     assert "does not make the model robust" in health.sentence
+
+
+def test_a_kink_at_the_start_is_not_taken_for_a_wrong_gradient():
+    """A column in which all rows agree has no scale, until a point leaves it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 4)), np.arange(60) % 2
+    x[:, 0] += y
+    x[:, 2] = 3.0
+    train, validation = bg.samples(x[:30], y[:30], 2), bg.samples(x[30:], y[30:], 2)
+    learner, schedule = bg.Standardised(bg.LogisticRegression(4, l2=0.1)), bg.Descent(50, 0.5)
+    threat = bg.ThreatModel(4, feasible=bg.Box(-3.0, 4.0))
+    attack = bg.JointAttack(20, step_size=0.3)
+    result = attack.craft(learner, train, validation, schedule=schedule, threat=threat, seed=0)
+    labels = jax.nn.one_hot(result.labels, 2)
+    groups, sizes = group_members((bg.Member(learner, schedule),), jnp.float64)
+    problem = OuterObjective(groups, sizes, (bg.Checkpointed(),), threat.goal, train, validation, labels, threat.labels)
+    key = jax.random.key(0)
+    assert health._error_at(problem, jnp.asarray(result.start), key) > 0.1
+    assert health.gradient_error(problem, jnp.asarray(result.start), key=key) < 1e-5
+    assert result.health.gradient_error_first < 1e-5
+    assert result.health.verdict == "worked"

@@ -173,6 +173,10 @@ def _dense(hessian, params: Params):
     return lambda cotangent: unravel(vectors @ (inverse * (vectors.T @ ravel_pytree(cotangent)[0])))
 
 
+# Newton's method is alone with at most so many parameters; with more, L-BFGS goes first for at most so many steps.
+_FEW, _FIRST = 100, 500
+
+
 class _Descending(NamedTuple):
     """Where Newton's method stands, w with its loss, gradient and Hessian, how it is damped, and what it has done."""
 
@@ -187,6 +191,9 @@ class _Descending(NamedTuple):
 
 def _newton(params: Params, field: Any, schedule: Converged) -> Params:
     """Minimise a loss along Newton directions (∇²𝓛 + μ diag |∇²𝓛|) d = −∇𝓛.
+
+    A Hessian of m parameters costs as much as m gradients. With many of them L-BFGS goes first, which is all it takes
+    where features are of like scale; where they are not, it comes to a halt early, and Newton's method goes on.
 
     The loss decides on a step, since on rows of unlike scales the gradient's norm says little; where the loss cannot
     tell, within its round-off, the gradient does. Each step has the length 2⁻ʲ of the least loss, which is what
@@ -228,8 +235,32 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
         return _Descending(w, loss, gradient, hessian, damping.astype(flat.dtype), s.steps + 1, last)
 
     damping, steps, last = jnp.asarray(1e-4, flat.dtype), jnp.int32(0), jnp.asarray(False)
-    start = _Descending(flat, field.value(params), slope(flat), bend(flat), damping, steps, last)
+    gradient = slope(flat)
+    if flat.size > _FEW:
+        nearer = ravel_pytree(_lbfgs(params, field, schedule.tolerance, _FIRST))[0]
+        closer = field.value(unravel(nearer)) <= field.value(params)  # not where that is NaN
+        flat = jnp.where(closer, nearer, flat)
+        # It halts where the loss no longer tells, which leaves a gradient of the root of that; conjugate gradients on
+        # the Newton step take it off.
+        rough = slope(flat)
+        on, _ = jax.scipy.sparse.linalg.cg(jax.linearize(slope, flat)[1], rough, tol=1e-4, maxiter=_FIRST)
+        better = jnp.linalg.norm(slope(flat - on)) < jnp.linalg.norm(rough)
+        flat = jnp.where(better, flat - on, flat)
+        gradient = slope(flat)
+        last = jnp.linalg.norm(gradient) <= schedule.tolerance
+    hessian = jax.lax.cond(last, lambda w: jnp.zeros((w.size, w.size), w.dtype), bend, flat)
+    start = _Descending(flat, field.value(unravel(flat)), gradient, hessian, damping, steps, last)
     return unravel(jax.lax.while_loop(more, step, start).w)
+
+
+def _lbfgs(params: Params, field: Any, tolerance: float, max_steps: int) -> Params:
+    """Minimise a loss by limited-memory BFGS, whether that converges or not."""
+    import optimistix as optx
+
+    # It stops on the change of the loss, which is of second order in the distance to the optimum.
+    method = optx.LBFGS(rtol=tolerance**2, atol=tolerance**2, norm=optx.two_norm)
+    solution = optx.minimise(lambda p, f: f.value(p), method, params, field, max_steps=max_steps, throw=False)
+    return solution.value
 
 
 def _find(params: Params, problem: Problem) -> Params:
@@ -240,19 +271,7 @@ def _find(params: Params, problem: Problem) -> Params:
         return jax.lax.scan(lambda s, t: (problem.step(s, t), None), state, steps_of(problem.descent()))[0].params
     if schedule.solver == "newton":
         return _newton(params, problem.field, schedule)
-    import optimistix as optx
-
-    # L-BFGS stops on the change of the loss, which is of second order in the distance to the optimum.
-    method = optx.LBFGS(rtol=schedule.tolerance**2, atol=schedule.tolerance**2, norm=optx.two_norm)
-    solution = optx.minimise(
-        lambda p, field: field.value(p),
-        method,
-        params,
-        problem.field,
-        max_steps=schedule.max_steps,
-        throw=False,
-    )
-    return solution.value
+    return _lbfgs(params, problem.field, schedule.tolerance, schedule.max_steps)
 
 
 @eqx.filter_custom_vjp

@@ -17,6 +17,8 @@ from .objective import OuterObjective, differentiate, evaluate
 # find far smaller errors.
 _GRADIENT_LIMIT = 1e-2
 _DRIFT_LIMIT = 0.1
+# How far beside points a gradient is looked at again, as a share of their features' size.
+_BESIDE = 1e-3
 # Rounding moves an objective by far less, and a reader of percentages sees no more.
 _LEAST_RISE = 1e-3
 # Lengths of the single steps that look for what is left to gain, and its share of all that was gained above which an
@@ -65,7 +67,21 @@ class AttackHealth:
 
 
 def gradient_error(objective: OuterObjective, points, *, key) -> float | None:
-    """Return the relative error of the hypergradient at `points`, None where it cannot be measured."""
+    """Return the relative error of the hypergradient at `points`, None where it cannot be measured.
+
+    Points start as training rows, and there a victim that scales its features has kinks: two rows may share a column's
+    extreme, and a column in which all rows agree gets another scale as soon as one moves along it. So a gradient that
+    looks wrong is looked at again a little beside; a wrong one is wrong there, too.
+    """
+    error = _error_at(objective, points, key)
+    if error is None or error <= _GRADIENT_LIMIT:
+        return error
+    noise = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), points.shape, points.dtype))
+    beside = _error_at(objective, points + _BESIDE * (1 + np.abs(points)) * noise, key)
+    return error if beside is None else beside
+
+
+def _error_at(objective: OuterObjective, points, key) -> float | None:
     if np.asarray(points).dtype != np.float64 or points.size == 0:
         return None
     found = differentiate(objective, points)
