@@ -42,15 +42,23 @@ def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audit")
     table = write_table(folder / "mine.csv")
     code, out, err = run(
-        *("audit", table, "--target", "label", "--profile", "quick", "--limit", "0.9", "--at", "0.1"),
+        *("audit", table, "--target", "label", "--profile", "quick", "--limit", "0.9", "--at", "0.05"),
         *("--workers", "1", "--out", folder / "found", "--junit", folder / "gate.xml"),
     )
     assert code == 0, err
-    return folder, out
+    return folder, out, err
+
+
+def test_progress_says_how_far_every_stage_is(done):
+    """Two budgets on three splits, each but the first attacked; one line a run."""
+    lines = [line for line in done[2].splitlines() if " runs done" in line]
+    assert lines[0].startswith("0 of 12 runs done; attack 0/6, defend 0/3, certify 0/3")
+    assert lines[-1] == "12 of 12 runs done; attack 6/6, defend 3/3, certify 3/3; about 0 s left"
+    assert all(len(line) <= 80 for line in lines)
 
 
 def test_everything_is_written_and_valid(done):
-    folder, out = done
+    folder, out, _ = done
     record = json.loads((folder / "found" / "audit.json").read_text(encoding="utf-8"))
     validate(record)
     assert set(record["artifacts"]) <= set(os.listdir(folder / "found"))
@@ -72,7 +80,7 @@ def test_everything_is_written_and_valid(done):
 
 
 def test_points_can_be_checked_by_anyone(done):
-    folder, _ = done
+    folder, _, _ = done
     with np.load(folder / "found" / "points.npz", allow_pickle=False) as stored:
         points, labels, rows = stored["points"], stored["labels"], stored["train_rows"]
     assert points.shape[:2] == labels.shape
@@ -94,7 +102,7 @@ def test_a_stored_audit_answers_other_gates(done):
     folder = done[0] / "found"
     record = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
     mean = record["curves"][0]["poisoned"]["mean"]
-    assert run("gate", folder, "--limit", "0.99", "--at", "0.1")[0] == 0
+    assert run("gate", folder, "--limit", "0.99", "--at", "0.05")[0] == 0
     assert run("gate", folder, "--limit", "0.01", "--at", "0.2")[0] == 1
     middle = str(min(mean[-1], 0.99))
     code, out, _ = run("gate", folder, "--limit", middle, "--at", "0.2", "--junit", done[0] / "other.xml")
@@ -122,7 +130,7 @@ def test_an_audit_that_is_done_is_not_done_again(done):
         file: os.stat(folder / "found" / "runs" / file).st_mtime_ns for file in os.listdir(folder / "found" / "runs")
     }
     code, _, err = run(
-        *("audit", folder / "mine.csv", "--target", "label", "--profile", "quick", "--limit", "0.9", "--at", "0.1"),
+        *("audit", folder / "mine.csv", "--target", "label", "--profile", "quick", "--limit", "0.9", "--at", "0.05"),
         *("--workers", "1", "--out", folder / "found"),
     )
     assert code == 0, err
@@ -151,7 +159,7 @@ BAD = {
     "no classifier": (["{table}", "--target", "label", "--estimator", "collections:OrderedDict"], "classifier"),
     "unknown profile": (["{table}", "--target", "label", "--profile", "fast"], "quick, standard, thorough"),
     "half a gate": (["{table}", "--target", "label", "--limit", "0.2"], "--at"),
-    "limit out of range": (["{table}", "--target", "label", "--limit", "20", "--at", "0.1"], "limit"),
+    "limit out of range": (["{table}", "--target", "label", "--limit", "20", "--at", "0.05"], "limit"),
     "share out of range": (["{table}", "--target", "label", "--limit", "0.2", "--at", "5"], "--at"),
     "no splits": (["{table}", "--target", "label", "--splits", "0"], "splits must lie in 1 to 1000; got 0"),
     "negative seed": (["{table}", "--target", "label", "--seed", "-1"], "seed must be"),
@@ -177,7 +185,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, words, said):
 
 
 def test_folders_that_hold_no_audit_are_refused(tmp_path):
-    for verb in (["report"], ["gate", "--limit", "0.2", "--at", "0.1"]):
+    for verb in (["report"], ["gate", "--limit", "0.2", "--at", "0.05"]):
         code, _, err = run(verb[0], tmp_path, *verb[1:])
         assert code == 2
         assert "run backgrad audit" in err

@@ -4,6 +4,7 @@ import contextlib
 import shlex
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ..studies.plan import Study
+    from ..studies.plan import Run, Study
     from ..studies.runner import Progress, Summary
     from ..studies.store import Store
     from ..studies.tasks import Task
     from ..studies.workers import Finished
 
+# More stages than these do not fit into a line.
+_MOST_STAGES = 3
 
 Workers = Annotated[
     int | None, typer.Option(help="Processes on this machine (default: one a core; 1 uses this process).")
@@ -68,7 +71,8 @@ def do_runs(
     count = count_workers(workers, scheduler, len(plan.runs))
     check_study(plan, workers=count, scheduler=scheduler, tasks=tasks)
     try:
-        with _watch(Console(stderr=True), here=count == 1 and scheduler is None) as tell:
+        stages = _Stages(plan, store)
+        with _watch(Console(stderr=True), stages, here=count == 1 and scheduler is None) as tell:
             return run_study(plan, store, workers=count, scheduler=scheduler, tasks=tasks, progress=tell)
     except (KeyboardInterrupt, WorkersError) as error:
         kept = sum(store.file(run).exists() for run in plan.runs)
@@ -92,11 +96,12 @@ def _say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def _watch(console: "Console", *, here: bool) -> Iterator[Callable[["Progress"], None]]:
+def _watch(console: "Console", stages: "_Stages", *, here: bool) -> Iterator[Callable[["Progress"], None]]:
     """Show progress: a bar on a terminal, a line a run (or a hundredth of them) elsewhere.
 
     Args:
         console: where to.
+        stages: what the runs are of.
         here: whether runs are done in this process, where Ctrl-C must wait for a safe moment.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -105,7 +110,12 @@ def _watch(console: "Console", *, here: bool) -> Iterator[Callable[["Progress"],
     from .interrupt import deferred_interrupt
     from .output import on_terminal
 
-    columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("runs"),
+        BarColumn(12 if stages.several else 40),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+    )
     bar = Bar(*columns, console=console, transient=True)
     shown = [-1]
     guard: Any = deferred_interrupt() if here else contextlib.nullcontext(lambda: None)
@@ -114,16 +124,41 @@ def _watch(console: "Console", *, here: bool) -> Iterator[Callable[["Progress"],
 
         def tell(state: "Progress") -> None:
             check_interrupt()
-            text = _left(state)
+            gap = "; " if stages.several else ", "
+            text = "; ".join(filter(None, (stages.after(state), _left(state))))
             bar.update(task, total=state.total, completed=state.share * state.total, description=text)
             if state.error is not None:
                 console.print(f"A run failed: {state.error}", soft_wrap=True, markup=False, highlight=False)
             hundredth = 100 * (state.done + state.failed) // state.total
             if not console.is_terminal and hundredth != shown[0]:
                 shown[0] = hundredth
-                console.print(f"{state.done} of {state.total} runs done{', ' if text else ''}{text}", soft_wrap=True)
+                console.print(f"{state.done} of {state.total} runs done{gap if text else ''}{text}", soft_wrap=True)
 
         yield tell
+
+
+class _Stages:
+    """How many runs of each task are done, where a study has a few tasks that follow each other."""
+
+    def __init__(self, plan: "Study", store: "Store"):
+        self._all = Counter(_stage(run) for run in plan.runs)
+        self._done = Counter(_stage(run) for run in plan.runs if store.file(run).exists())
+        self._counted: set[str] = set()
+        self.several = 1 < len(self._all) <= _MOST_STAGES
+
+    def after(self, state: "Progress") -> str:
+        """Return how far every stage is, or nothing where there is one stage, or too many for a line."""
+        run = state.finished
+        if run is not None and state.error is None and run.identity not in self._counted:
+            self._counted.add(run.identity)
+            self._done[_stage(run)] += 1
+        return (
+            ", ".join(f"{name} {self._done[name]}/{count}" for name, count in self._all.items()) if self.several else ""
+        )
+
+
+def _stage(run: "Run") -> str:
+    return run.task.rpartition(":")[2]
 
 
 def _left(state: "Progress") -> str:
