@@ -230,6 +230,9 @@ def train(
 
 @eqx.filter_jit
 def _train(learner, blocks, schedule, adjoint, params, probe) -> Trained:
+    # Rows that a caller's program holds as constants, weights of one among them, would be folded into training by XLA,
+    # which takes it up to half a minute and saves nothing.
+    blocks = jax.tree.map(lambda leaf: jax.lax.optimization_barrier(leaf) if eqx.is_array(leaf) else leaf, blocks)
     if hasattr(learner, "fit_preprocessing"):
         # Ordinary differentiable code outside the inner training, so that every adjoint's gradient counts the refit.
         state, blocks = learner.fit_preprocessing(blocks)

@@ -133,7 +133,9 @@ def estimate(mean: float | None, ends: Sequence[float | None] | None) -> str:
 def seconds(value: float | None) -> str:
     """Write a time.
 
-    >>> seconds(0.25), seconds(7260.0)
-    ('0.25 s', '2 h 1 min')
+    >>> seconds(0.00002), seconds(0.25), seconds(7260.0)
+    ('under 1 ms', '0.25 s', '2 h 1 min')
     """
-    return NONE if value is None else spell_seconds(value)
+    if value is None:
+        return NONE
+    return "under 1 ms" if value < 0.001 else spell_seconds(value)
