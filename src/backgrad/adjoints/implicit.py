@@ -255,12 +255,9 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
 
 def _lbfgs(params: Params, field: Any, tolerance: float, max_steps: int) -> Params:
     """Minimise a loss by limited-memory BFGS, whether that converges or not."""
-    import optimistix as optx
+    from .lbfgs import minimise  # here, since most schedules do without
 
-    # It stops on the change of the loss, which is of second order in the distance to the optimum.
-    method = optx.LBFGS(rtol=tolerance**2, atol=tolerance**2, norm=optx.two_norm)
-    solution = optx.minimise(lambda p, f: f.value(p), method, params, field, max_steps=max_steps, throw=False)
-    return solution.value
+    return minimise(params, field, tolerance, max_steps)
 
 
 def _find(params: Params, problem: Problem) -> Params:

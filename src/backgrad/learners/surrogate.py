@@ -172,7 +172,7 @@ def _read_step(step: Any, d: int) -> tuple[Callable[[Any], Any] | None, str]:
 def _converged(learner: Any, shape: _Shape, *differences: str) -> _Build:
     """Train to convergence, by Newton's method where the parameters are few."""
     size = (shape.d + 1) * (1 if shape.k == 2 else shape.k)
-    schedule = Converged("newton") if size <= _NEWTON_LIMIT else Converged("lbfgs", max_steps=5000)
+    schedule = Converged("newton") if size <= _NEWTON_LIMIT else Converged("lbfgs", tolerance=1e-6, max_steps=5000)
     return _Build((Member(learner, schedule),), differences)
 
 
