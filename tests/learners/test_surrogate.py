@@ -279,12 +279,8 @@ def agreement_of_seeds(estimator, name):
     return among, np.mean([(a == b).mean() for a, b in itertools.product(ours, theirs)]), states
 
 
-# What stands for an estimator does not reach it here, for all that was tried (rows a step from 1 to 8, 10 to 50 passes,
-# the optimum itself): agreement of the surrogate, and among scikit-learn's own seeds, in percent.
+# The agreement of the surrogate and among scikit-learn's own seeds, in percent, where something else is amiss.
 SHORT = {
-    ("huber", "digits"): "96.4 against 98.1: scikit-learn takes 500 passes",
-    ("squared hinge", "digits"): "88.9 against 97.1: the optimum stands for steps that never get there",
-    ("mlp-lbfgs", "digits"): "85.6 against 86.8, where a percent is allowed: Adam stands for L-BFGS",
     ("balanced", "digits"): "71.3 against 65.3, but the loss ends above its start, as scikit-learn's does",
 }
 
