@@ -5,6 +5,7 @@ BackgradError
 ├── InputError (ValueError)       the data or a setting cannot be used as given
 │   ├── DatasetError              an unknown or damaged data set
 │   ├── EmptyClassError           a defence would leave out every row of a class
+│   ├── TrustedRowsError          a defence needs more trusted rows, or other ones
 │   └── UnsupportedError          a combination that an adjoint or a learner cannot honour
 └── NumericalError                the computation ran and its result cannot be trusted
     ├── DivergenceError           training blew up: the step size is too large
@@ -31,6 +32,10 @@ class DatasetError(InputError):
 
 class EmptyClassError(InputError):
     """A defence would leave out every row of a class, so that no model of all classes could be trained."""
+
+
+class TrustedRowsError(InputError):
+    """A defence needs more trusted rows of some class than there are."""
 
 
 class UnsupportedError(InputError):

@@ -9,7 +9,7 @@ from sklearn.naive_bayes import GaussianNB
 import backgrad as bg
 from backgrad.defences.base import Sanitiser
 from backgrad.defences.distance import Slab, Sphere
-from backgrad.errors import InputError, NumericalError
+from backgrad.errors import InputError, NumericalError, TrustedRowsError
 from backgrad.evaluation.defence_table import MEASURES, defence_table
 from backgrad.evaluation.displays.defence_table import DefenceTableDisplay
 from backgrad.evaluation.poisoning import craft_on_split, evaluate_split
@@ -159,6 +159,20 @@ def test_a_defence_that_cannot_work_is_left_out_with_a_sentence():
     assert np.isnan(found.of("oblivious_error", "fails")).all()
     assert not np.isnan(found.of("oblivious_error", "nothing")).any()
     assert "fails at 4 points, split 8: a loss is no finite number: scale the features." in found.warnings
+
+
+def test_a_defence_whose_trusted_rows_do_not_suffice_is_left_out_of_that_split_with_a_sentence():
+    class Doubter(Believer):
+        """Needs more of them."""
+
+        def suspicion(self, x, y):
+            del x, y
+            raise TrustedRowsError("trusted rows must be more: give more.")
+
+    found = measure({"doubter": Doubter(), "nothing": Nothing()}, rows=splits(trusted=3), adaptive=False)
+    assert np.isnan(found.of("oblivious_error", "doubter")).all()
+    assert np.isfinite(found.of("oblivious_error", "nothing")).all()
+    assert sum("trusted rows must be more" in warning for warning in found.warnings) == SPLITS
 
 
 def test_trusted_rows_reach_the_defences_that_need_them():

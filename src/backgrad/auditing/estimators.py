@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,13 @@ def make_audited(name: str, estimator: Any, problem: Problem, *, train: int) -> 
     # Rows that are attacked have no gap: an imputer in front of the rest changes nothing about them.
     stand_in = surrogate_for(_without_imputers(estimator), n_features=d, n_classes=k, n_samples=train)
     return Audited(name, usable, stand_in, _describe(usable))
+
+
+def join_surrogates(name: str, parts: Sequence[Audited]) -> Audited:
+    """Return what stands for several estimators at once; the first of them is its victim."""
+    members = tuple(member for part in parts for member in part.surrogate.members)
+    sentence = f"the surrogates of {', '.join(part.name for part in parts)} at once."
+    return Audited(name, parts[0].victim, Surrogate(members, False, sentence), sentence)
 
 
 def _takes_missing(estimator: Any) -> bool:

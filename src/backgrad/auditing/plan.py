@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..studies.plan import Run, Study
 from .problem import Problem
 from .profiles import USUAL_SHARE, Profile, Sizes, deal, make_budgets
-from .tasks import AUDIT_TASKS
+from .tasks import AUDIT_TASKS, ENSEMBLE
 
 # The share of each class that defences leave out: at least twice the poison of the usual share.
 _REMOVE = 0.1
@@ -53,7 +53,12 @@ class Audit:
 
     @property
     def against(self) -> tuple[str, ...]:
-        """Those of them that points are crafted against."""
+        """Those of them that points are crafted against, and `ENSEMBLE` where one attack is on all of these."""
+        known = self._known
+        return (*known, ENSEMBLE) if self.profile.ensemble and len(known) > 1 else known
+
+    @property
+    def _known(self) -> tuple[str, ...]:
         return tuple(name for name in self.profile.against if not self._is_same(name))
 
     @property
@@ -87,6 +92,8 @@ class Audit:
             shares = self.budgets if against == "own" else (self.share,)
             for share in shares:
                 made = {"against": against, "points": self.budgets[share], "victims": ["own", *self.others]}
+                if against == ENSEMBLE:
+                    made["members"] = list(self._known)
                 cases.append(("attack", {**made, "partitions": self.partitions if against == "own" else 0}))
         if self.profile.defences:
             made = {"defences": self.profile.defences, "points": points, "remove": max(_REMOVE, 2 * self.share)}

@@ -41,6 +41,8 @@ class Profile:
         defences: those that are compared.
         adaptive: whether attackers know them.
         certify: whether an ensemble with a certificate is trained and attacked.
+        ensemble: whether points are also crafted against all of `against` at once, by an attacker who does not know
+            what is trained.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Profile:
     defences: tuple[str, ...]
     adaptive: bool
     certify: bool = True
+    ensemble: bool = False
 
 
 PROFILES: Mapping[str, Profile] = {
@@ -80,6 +83,7 @@ PROFILES: Mapping[str, Profile] = {
             300,
             (*_DEFENCES, "roni"),
             adaptive=True,
+            ensemble=True,
         ),
     )
 }

@@ -35,6 +35,9 @@ AUDIT_TASKS: Mapping[str, Task] = {
 #: What this process holds in memory, by the hash that settings name it by.
 HELD: dict[str, Any] = {}
 
+#: What points are crafted against by an attacker who does not know the learner: several surrogates at once.
+ENSEMBLE = "ensemble"
+
 #: What training sets consist of, beside the clean rows.
 ROWS = ("clean", "flips", "poisoned")
 
@@ -63,7 +66,7 @@ def attack(
     with one_thread, in_float64():
         problem, rows, own = open_split(settings, split, seed)
         table = Table(problem.imputed(rows.train), problem.y, problem.n_classes)
-        crafted = open_estimator(settings, settings["against"], problem)
+        crafted = _open_attacked(settings, problem)
         plan = make_plan(settings, crafted, problem)
         made = craft_on_split(plan, table, rows, seed=own, progress=lambda share: progress(0.8 * share))
         arrays: dict[str, np.ndarray] = {
@@ -205,7 +208,7 @@ def open_split(settings: Mapping[str, Any], split: int, seed: int) -> tuple["Pro
         split=split,
         labels=problem.y,
     )
-    rows = Rows(found.train, found.validation, found.test).with_trusted(sizes["trusted"])
+    rows = Rows(found.train, found.validation, found.test).with_trusted(sizes["trusted"], labels=problem.y)
     return problem, dataclasses.replace(rows, test=rows.test[: sizes["test"]]), (seed, split)
 
 
@@ -216,6 +219,15 @@ def open_estimator(settings: Mapping[str, Any], name: str, problem: "Problem") -
     spec = settings["estimator"] if name == "own" else name
     estimator = _held(spec.removeprefix("held:")) if spec.startswith("held:") else make_estimator(spec)
     return make_audited(spec, estimator, problem, train=settings["sizes"]["train"])
+
+
+def _open_attacked(settings: Mapping[str, Any], problem: "Problem") -> "Audited":
+    """Return what points are crafted against: an estimator, or several at once."""
+    from .estimators import join_surrogates
+
+    if settings["against"] != ENSEMBLE:
+        return open_estimator(settings, settings["against"], problem)
+    return join_surrogates(ENSEMBLE, [open_estimator(settings, name, problem) for name in settings["members"]])
 
 
 def make_plan(settings: Mapping[str, Any], audited: "Audited", problem: "Problem") -> "Plan":

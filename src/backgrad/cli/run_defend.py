@@ -58,7 +58,7 @@ def run_defend(
         train=session.train,
         seed=session.seed,
     )
-    splits = [rows.with_trusted(trusted) for rows in session.splits]
+    splits = [rows.with_trusted(trusted, labels=session.data.table.y) for rows in session.splits]
     with OutputFolder(out) as folder:
         with watch(Console(stderr=True), "defences") as progress:
             found = defence_table(

@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float
 from sklearn.neighbors import NearestNeighbors
 
 from ..checks import check_count
-from ..errors import InputError
+from ..errors import InputError, TrustedRowsError
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
 from .base import Sanitiser, by_class, class_limits, read_trusted, require_all_classes
@@ -130,7 +130,7 @@ class Anomaly(Sanitiser):
         if self.trusted is not None:
             theirs = np.unique(np.asarray(self.trusted[1]))
             if not np.array_equal(theirs, self.classes_):
-                raise InputError(
+                raise TrustedRowsError(
                     f"trusted rows must be of the classes {self.classes_.tolist()}; got {theirs.tolist()}: give some "
                     "of each, and of no other."
                 )
@@ -143,7 +143,7 @@ class Anomaly(Sanitiser):
         x, y = read_trusted(features, labels, classes=classes, width=d)
         counts = np.bincount(y)
         if classes.size != k or counts.min() < 2:
-            raise InputError(
+            raise TrustedRowsError(
                 f"trusted rows must be two rows at least of each of {k} classes; got {len(x)} rows and labels "
                 f"{dict(zip(classes.tolist(), counts.tolist(), strict=True))}: give more."
             )

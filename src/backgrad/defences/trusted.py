@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from ..checks import check_count, is_number
-from ..errors import InputError, UnsupportedError
+from ..errors import InputError, TrustedRowsError, UnsupportedError
 from ..learners.base import Member
 from ..learners.estimator import build_learner
 from ..learners.fitting import check_schedule, check_size
@@ -222,7 +222,7 @@ class RONI(TrustingSanitiser):
         counts = np.bincount(labels, minlength=k)
         size = max(k, min(self.base_size, len(labels) // 2))
         if counts.min() < 1 or size >= len(labels):
-            raise InputError(
+            raise TrustedRowsError(
                 f"RONI needs trusted rows of every class, and more than the {size} of a base set; got "
                 f"{len(labels)}, by class {counts.tolist()}: give more."
             )

@@ -18,7 +18,7 @@ from sklearn.base import clone
 
 from ..attacks.base import AttackResult
 from ..defences.base import Sanitiser
-from ..errors import EmptyClassError, InputError, NumericalError
+from ..errors import EmptyClassError, InputError, NumericalError, TrustedRowsError
 from ..learners.base import Member
 from ..threat.evasion import Evasion, Viewed
 from .metrics import error_rate
@@ -238,7 +238,7 @@ def defence_table(
             for i, (name, defence) in enumerate(everyone.items()):
                 try:
                     found = _measure(judge, defence, attack, steps if adaptive and defence is not None else None)
-                except (EmptyClassError, NumericalError) as error:
+                except (EmptyClassError, TrustedRowsError, NumericalError) as error:
                     if defence is None:  # the victim failed, not a defence of it
                         raise
                     warnings[f"{name} at {budget} points, split {number + 1}: {error}"] = None

@@ -48,8 +48,13 @@ class Rows:
             )
         return dataclasses.replace(self, surrogate=self.test[:n], test=self.test[n:])
 
-    def with_trusted(self, count: int) -> "Rows":
+    def with_trusted(self, count: int, *, labels: np.ndarray | None = None) -> "Rows":
         """Return the split with so many trusted rows, taken from the test rows.
+
+        Args:
+            count: of rows to take.
+            labels: of all rows of the table. With them, two rows of each class are taken first, as far as there are as
+                many: defences that know what a class looks like from trusted rows need those.
 
         Raises:
             InputError: too few test rows.
@@ -59,7 +64,13 @@ class Rows:
                 f"{count} trusted rows are asked for besides training, validation and at least one test row, but "
                 f"{self.test.size} are left: use fewer of any."
             )
-        return dataclasses.replace(self, trusted=self.test[:count], test=self.test[count:])
+        taken = np.arange(self.test.size) < count
+        if labels is not None:
+            theirs = np.asarray(labels)[self.test]
+            two = np.concatenate([np.flatnonzero(theirs == label)[:2] for label in np.unique(theirs)])[:count]
+            rest = np.setdiff1d(np.arange(self.test.size), two)
+            taken = np.isin(np.arange(self.test.size), [*two, *rest[: count - two.size]])
+        return dataclasses.replace(self, trusted=self.test[taken], test=self.test[~taken])
 
 
 @dataclasses.dataclass(frozen=True)

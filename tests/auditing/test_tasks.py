@@ -1,0 +1,61 @@
+"""What runs of an audit do, called as a study calls them."""
+
+import numpy as np
+import pytest
+
+from backgrad.auditing.plan import make_audit
+from backgrad.auditing.problem import from_arrays
+from backgrad.auditing.profiles import PROFILES
+from backgrad.auditing.tasks import ENSEMBLE, HELD, attack, open_split
+
+RNG = np.random.default_rng(1)
+N = 60
+Y = np.array([0] * 40 + [1] * 12 + [2] * 8)
+SIZES = {"train": 30, "validation": 12, "trusted": 6, "test": 100}
+
+
+@pytest.fixture(scope="module")
+def problem():
+    found = from_arrays(RNG.normal(size=(N, 3)) + Y[:, None], Y, feature_names=("a", "b", "c"))
+    HELD[found.sha256] = found
+    yield found
+    del HELD[found.sha256]
+
+
+def settings(problem, **given):
+    data = {"kind": "held", "sha256": problem.sha256}
+    common = {"data": data, "estimator": "logistic", "sizes": SIZES, "iterations": 2, "partitions": 0}
+    return {**common, "victims": ["own"], "points": 3, **given}
+
+
+def test_a_thorough_audit_also_attacks_all_surrogates_at_once(problem):
+    audits = {
+        name: make_audit(problem, {}, "forest", profile=one, splits=2, seed=0, limit=None, at=None)
+        for name, one in PROFILES.items()
+    }
+    assert audits["standard"].against == ("logistic", "mlp")
+    assert audits["thorough"].against == ("logistic", "mlp", "svm", ENSEMBLE)
+    runs = [run for run in audits["thorough"].study().runs if run.settings.get("against") == ENSEMBLE]
+    assert len(runs) == 2
+    assert all(list(run.settings["members"]) == ["logistic", "mlp", "svm"] for run in runs)
+
+
+def test_points_against_several_surrogates_are_others_than_against_one(problem):
+    found = {
+        against: attack(settings(problem, against=against, members=["logistic", "svm"]), 0, 0).arrays
+        for against in ("logistic", "svm", ENSEMBLE)
+    }
+    starts = [one["start"] for one in found.values()]
+    np.testing.assert_array_equal(starts[0], starts[2])
+    for one in ("logistic", "svm"):
+        assert np.abs(found[ENSEMBLE]["points"] - found[one]["points"]).max() > 1e-6
+    assert found[ENSEMBLE]["confusion.own.poisoned"].sum() == N - 30 - 12 - 6
+
+
+def test_trusted_rows_hold_two_of_every_class(problem):
+    for split in range(8):
+        _, rows, _ = open_split(settings(problem), split, 0)
+        assert rows.trusted.size == 6
+        left = np.bincount(Y[np.concatenate([rows.trusted, rows.test])], minlength=3)
+        np.testing.assert_array_less(np.minimum(left, 2) - 1, np.bincount(Y[rows.trusted], minlength=3))
+        assert np.intersect1d(rows.trusted, rows.test).size == 0
