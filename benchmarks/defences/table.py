@@ -1,7 +1,8 @@
 """The defence table of every data set, learner and budget: `python -m benchmarks.defences.table`.
 
 One line a defence: error without an attack, under an attack that does not know the defence, under one that does, and
-what was left out. Attacks take 60 steps. `--json` keeps what is done after each combination, and goes on from there.
+what was left out. Attacks take 60 steps. `--json` keeps what is done after each combination, and goes on from there;
+`--markdown` writes all that is in it as the tables of the documentation.
 """
 
 import argparse
@@ -71,6 +72,41 @@ def show(key: str, found: dict) -> None:
         print(f"{name:20}" + "".join(f"{c:>14}" for c in cells) + "".join(f"{c:>12}" for c in shares) + f"{seconds:>9}")
 
 
+def write_markdown(path: pathlib.Path, done: dict[str, dict]) -> None:
+    """Write one table a data set and learner: errors without an attack, and under both attackers at every share."""
+    parts = []
+    for name in DATA:
+        for learner in ("linear", "mlp"):
+            shares = [share for share in SHARES if f"{name}, {learner}, {share:.0%}" in done]
+            if shares:
+                parts.append(
+                    _markdown(name, learner, {share: done[f"{name}, {learner}, {share:.0%}"] for share in shares})
+                )
+    path.write_text("\n".join(parts))
+
+
+def _markdown(name: str, learner: str, found: dict[float, dict]) -> str:
+    train, points = DATA[name][0], ", ".join(f"{one['points']} ({share:.0%})" for share, one in found.items())
+    flips = ", ".join(f"{100 * np.mean(one['flips']):.1f}" for one in found.values())
+    heads = ["defence", "no attack", *(f"{share:.0%}, {kind}" for share in found for kind in ("unknown", "known"))]
+    lines = [
+        f"### {name}, {'MLP' if learner == 'mlp' else 'linear'}",
+        "",
+        f"{train} training rows; {points} points; label flips alone {flips} %.",
+        "",
+        f"| {' | '.join(heads)} |",
+        f"| --- |{' ---: |' * (len(heads) - 1)}",
+    ]
+    first = next(iter(found.values()))
+    for defence, measures in first["defences"].items():
+        cells = [_cell(measures["clean_error"], spread=False)]
+        for one in found.values():
+            its = one["defences"].get(defence, {})
+            cells += [_cell(its.get(m, []), spread=False) for m in ("oblivious_error", "adaptive_error")]
+        lines.append(f"| {defence} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def _cell(values: list[float], *, spread: bool = True) -> str:
     known = np.array([v for v in values if v is not None and np.isfinite(v)])
     if not known.size:
@@ -87,6 +123,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
     parser.add_argument("--learners", nargs="+", choices=("linear", "mlp"), default=["linear", "mlp"])
     parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
+    parser.add_argument("--markdown", type=pathlib.Path, help="a file for the tables of everything in --json")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     done = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
@@ -103,6 +140,8 @@ def main() -> None:
                     arguments.json.write_text(json.dumps(done))
                     jax.clear_caches()  # programs of other shapes are of no more use, and their memory maps run out
                 show(key, done[key])
+    if arguments.markdown is not None:
+        write_markdown(arguments.markdown, done)
 
 
 if __name__ == "__main__":
