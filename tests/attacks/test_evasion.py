@@ -12,10 +12,13 @@ import backgrad as bg
 from backgrad.adjoints.check import check_gradient
 from backgrad.attacks.objective import differentiate, evaluate
 from backgrad.attacks.preparation import make_objective
+from backgrad.defences.catalogue import SANITISERS, make_sanitiser
 from backgrad.defences.distance import Slab, Sphere
 from backgrad.errors import InputError
+from backgrad.learners.estimator import LearnerClassifier
 from backgrad.threat.evasion import Evasion
 from backgrad.types import one_hot
+from tests.problems import mostly_slow
 
 from . import problems
 
@@ -52,6 +55,26 @@ def test_penalty_is_the_mean_excess_over_the_margin(defence):
         along = np.sum((points - centres[labels]) * normals[labels], axis=1)
         ratio = np.abs(along) / np.asarray(known.widths)[labels]
     assert free - bound == pytest.approx(0.7 * np.maximum(ratio - 1 + 0.1, 0).mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", mostly_slow(SANITISERS, "slab", "loss-trim", "spectral", "trim"))
+def test_every_defence_that_says_how_to_evade_it_can_be_attacked_by_those_who_know(name):
+    """Through a whole attack, where margin and strength are numbers of the compiled program."""
+    entry = SANITISERS[name]
+    defence = make_sanitiser(
+        name,
+        trusted=(X, Y) if entry.takes_trusted else None,
+        estimator=LearnerClassifier(problems.LEARNER, problems.SCHEDULE),
+    )
+    evasion = defence.evasion(X, Y)
+    if evasion is None:
+        pytest.skip("nobody knows how to evade it")
+    known = dataclasses.replace(evasion, margin=0.1, strength=0.5)
+    attack = bg.JointAttack(3, step_size=0.1)
+    found = problems.craft(attack, "box", threat=threat(known, feasible=problems.SETS["box"]))
+    free = problems.craft(attack, "box", threat=threat(None, feasible=problems.SETS["box"]))
+    assert np.isfinite(found.trace).all()
+    assert (found.points != free.points).any()
 
 
 @pytest.mark.parametrize("defence", [Sphere(fraction=0.4), Slab(fraction=0.4)])

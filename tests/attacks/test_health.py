@@ -11,7 +11,7 @@ import backgrad as bg
 from backgrad.attacks import health
 from backgrad.attacks.base import Optimised
 from backgrad.attacks.health import Evidence, judge
-from backgrad.attacks.objective import OuterObjective, group_members
+from backgrad.attacks.objective import Hypergradient, OuterObjective, group_members
 from tests.attacks.problems import D, P, craft, objective
 
 GOOD = {
@@ -190,22 +190,62 @@ def test_a_learner_that_points_cannot_move_is_not_called_robust():
     assert "does not make the model robust" in health.sentence
 
 
-def test_a_kink_at_the_start_is_not_taken_for_a_wrong_gradient():
-    """A column in which all rows agree has no scale, until a point leaves it."""
+def objective_of(learner, schedule, train, validation, labels):
+    groups, sizes = group_members((bg.Member(learner, schedule),), jnp.float64)
+    adjoints, rule = (bg.Checkpointed(),), bg.FlippedLabels()
+    return OuterObjective(groups, sizes, adjoints, bg.ErrorGeneric(), train, validation, labels, rule)
+
+
+def problem_of(scale=1.0, constant=False):
+    """Return an objective whose columns have unlike scales, and points that start as training rows."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 4)), np.arange(60) % 2
     x[:, 0] += y
-    x[:, 2] = 3.0
+    if constant:
+        x[:, 2] = 3.0
+    x *= scale
     train, validation = bg.samples(x[:30], y[:30], 2), bg.samples(x[30:], y[30:], 2)
-    learner, schedule = bg.Standardised(bg.LogisticRegression(4, l2=0.1)), bg.Descent(50, 0.5)
-    threat = bg.ThreatModel(4, feasible=bg.Box(-3.0, 4.0))
-    attack = bg.JointAttack(20, step_size=0.3)
-    result = attack.craft(learner, train, validation, schedule=schedule, threat=threat, seed=0)
-    labels = jax.nn.one_hot(result.labels, 2)
-    groups, sizes = group_members((bg.Member(learner, schedule),), jnp.float64)
-    problem = OuterObjective(groups, sizes, (bg.Checkpointed(),), threat.goal, train, validation, labels, threat.labels)
-    key = jax.random.key(0)
-    assert health._error_at(problem, jnp.asarray(result.start), key) > 0.1
-    assert health.gradient_error(problem, jnp.asarray(result.start), key=key) < 1e-5
-    assert result.health.gradient_error_first < 1e-5
-    assert result.health.verdict == "worked"
+    learner = bg.Standardised(bg.LogisticRegression(4, l2=0.1))
+    labels = jax.nn.one_hot((y[:4] + 1) % 2, 2)
+    return objective_of(learner, bg.Descent(50, 0.5), train, validation, labels), jnp.asarray(x[:4])
+
+
+@pytest.mark.parametrize("scale", [1.0, np.array([1.0, 1e-4, 1e4, 1e-2])])
+@pytest.mark.parametrize("constant", [False, True])
+def test_gradients_are_checked_in_units_of_the_columns(scale, constant):
+    """A column in which all rows agree has no scale, until a point leaves it: a kink, and no wrong gradient."""
+    objective, points = problem_of(scale, constant)
+    assert health.gradient_error(objective, points, key=jax.random.key(0)) < 1e-5
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "worked"), (1.05, "suspect")])
+def test_a_gradient_is_checked_with_steps_within_which_training_does_not_bend(factor, verdict, monkeypatch):
+    """An objective that turns round within the first step, and a gradient of it that is right, or wrong."""
+    problem, points = problem_of()
+    bends = 1e6
+
+    def evaluate(_, points):
+        return 1 + jnp.sum(jnp.sin(bends * points)) / bends
+
+    def differentiate(objective, points):
+        return Hypergradient(evaluate(objective, points), factor * jnp.cos(bends * points), jnp.zeros(()))
+
+    monkeypatch.setattr(health, "evaluate", evaluate)
+    monkeypatch.setattr(health, "differentiate", differentiate)
+    error = health.gradient_error(problem, points, key=jax.random.key(0))
+    assert judge(Evidence(**{**GOOD, "errors": (error, 1e-9)}))[0] == verdict
+
+
+@pytest.mark.parametrize("wrong", [1.02, 0.5, -1.0])
+def test_a_wrong_gradient_is_wrong_at_every_step_and_beside(wrong, monkeypatch):
+    objective, points = problem_of()
+    right = health.differentiate
+
+    def differentiate(objective, points):
+        found = right(objective, points)
+        return found._replace(gradient=wrong * found.gradient)
+
+    monkeypatch.setattr(health, "differentiate", differentiate)
+    error = health.gradient_error(objective, points, key=jax.random.key(0))
+    assert error == pytest.approx(abs(1 - 1 / wrong), rel=0.1) or error == pytest.approx(abs(wrong - 1), rel=0.1)
+    assert judge(Evidence(**{**GOOD, "errors": (error, 1e-9)}))[0] == "suspect"

@@ -17,8 +17,11 @@ from .objective import OuterObjective, differentiate, evaluate
 # find far smaller errors.
 _GRADIENT_LIMIT = 1e-2
 _DRIFT_LIMIT = 0.1
-# How far beside points a gradient is looked at again, as a share of their features' size.
+# How far beside points a gradient is looked at again, in standard deviations.
 _BESIDE = 1e-3
+# Where a difference disagrees, it is taken again with a step so many times smaller: training may bend within the first
+# one, and differences of ever smaller steps come to a right gradient, and to no wrong one.
+_SHRINKING = (1, 10, 100)
 # Rounding moves an objective by far less, and a reader of percentages sees no more.
 _LEAST_RISE = 1e-3
 # Lengths of the single steps that look for what is left to gain, and its share of all that was gained above which an
@@ -69,41 +72,61 @@ class AttackHealth:
 def gradient_error(objective: OuterObjective, points, *, key) -> float | None:
     """Return the relative error of the hypergradient at `points`, None where it cannot be measured.
 
-    Points start as training rows, and there a victim that scales its features has kinks: two rows may share a column's
-    extreme, and a column in which all rows agree gets another scale as soon as one moves along it. So a gradient that
-    looks wrong is looked at again a little beside; a wrong one is wrong there, too.
+    Points start as training rows, and there a victim that scales its features may have kinks: two rows share a column's
+    extreme. So a gradient that looks wrong is looked at again a little beside; a wrong one is wrong there, too.
     """
-    error = _error_at(objective, points, key)
+    spread = _spreads(objective, points)
+    error = _error_at(objective, points, spread, key)
     if error is None or error <= _GRADIENT_LIMIT:
         return error
     noise = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), points.shape, points.dtype))
-    beside = _error_at(objective, points + _BESIDE * (1 + np.abs(points)) * noise, key)
+    beside = _error_at(objective, points + _BESIDE * spread * noise, spread, key)
     return error if beside is None else beside
 
 
-def _error_at(objective: OuterObjective, points, key) -> float | None:
+def _spreads(objective: OuterObjective, points) -> np.ndarray:
+    """Return the standard deviation of every column that moves, over training rows and points.
+
+    Steps of a difference are measured in these: columns may be of thousands and of thousandths. A column in which all
+    rows agree has none, and is left alone; it gets another scale from a victim as soon as a point moves along it.
+    """
+    points, rows = np.asarray(points), objective.train.x
+    spread = np.ones(points.shape[1], points.dtype)
+    if isinstance(rows, jax.Array | np.ndarray) and rows.ndim == 2:  # neither images nor rows that stay on the host
+        d = rows.shape[1]
+        found = np.concatenate([np.asarray(rows), points[:, :d]]).std(axis=0)
+        spread[:d] = found if found.any() else 1.0
+    return spread
+
+
+def _error_at(objective: OuterObjective, points, spread: np.ndarray, key) -> float | None:
     if np.asarray(points).dtype != np.float64 or points.size == 0:
         return None
     found = differentiate(objective, points)
-    gradient = found.gradient
+    gradient = spread * np.asarray(found.gradient)
     # A step along which the gradient promises no more than a thousandth of the value: through a long, nearly
     # chaotic training run gradients can be so steep that a fixed step would leave the neighbourhood they describe.
     with np.errstate(over="ignore"):  # a reversal that ran away; infinity is what it should be then
         size = float(np.linalg.norm(gradient))
     step = min(1e-5, 1e-3 * abs(float(found.value)) / size) if 0 < size < math.inf else 1e-5
-    try:
-        check = check_gradient(
-            lambda x: evaluate(objective, x),
-            points,
-            key=key,
-            gradient=gradient,
-            directions=1,
-            step=step,
-            tolerance=math.inf,
-        )
-    except GradientError:  # a gradient of zero, or not finite: nothing to compare
-        return None if np.isfinite(gradient).all() else math.inf
-    return check.error
+    least = math.inf
+    for smaller in _SHRINKING:
+        try:
+            check = check_gradient(
+                lambda moved: evaluate(objective, points + spread * moved),
+                jnp.zeros(points.shape, points.dtype),
+                key=key,
+                gradient=jnp.asarray(gradient),
+                directions=1,
+                step=step / smaller,
+                tolerance=math.inf,
+            )
+        except GradientError:  # a gradient of zero, or not finite: nothing to compare
+            return None if np.isfinite(gradient).all() else math.inf
+        least = float(np.fmin(least, check.error))
+        if least <= _GRADIENT_LIMIT:
+            break
+    return least
 
 
 def gain_left(objective: OuterObjective, feasible: FeasibleSet, points: jax.Array) -> float:

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,8 +122,14 @@ def make_objective(
 
 
 def _numbers_as_arrays(evasion: Evasion | None, dtype) -> Evasion | None:
-    """Return an evasion whose numbers are arrays, so that those that differ in them share one compilation."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if isinstance(leaf, float) else leaf, evasion)
+    """Return an evasion with arrays for what attackers of one defence differ in, so that they share one compilation.
+
+    Other numbers stay: a defence may need theirs in Python, to count rows with.
+    """
+    if evasion is None:
+        return None
+    given = tuple(jnp.asarray(value, dtype) for value in (evasion.margin, evasion.strength))
+    return eqx.tree_at(lambda found: (found.margin, found.strength), evasion, given)
 
 
 def start_points(
