@@ -12,6 +12,7 @@ says so in its status.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -240,12 +241,7 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
         nearer = ravel_pytree(_lbfgs(params, field, schedule.tolerance, _FIRST))[0]
         closer = field.value(unravel(nearer)) <= field.value(params)  # not where that is NaN
         flat = jnp.where(closer, nearer, flat)
-        # It halts where the loss no longer tells, which leaves a gradient of the root of that; conjugate gradients on
-        # the Newton step take it off.
-        rough = slope(flat)
-        on, _ = jax.scipy.sparse.linalg.cg(jax.linearize(slope, flat)[1], rough, tol=1e-4, maxiter=_FIRST)
-        better = jnp.linalg.norm(slope(flat - on)) < jnp.linalg.norm(rough)
-        flat = jnp.where(better, flat - on, flat)
+        flat = _polish(flat, slope)
         gradient = slope(flat)
         last = jnp.linalg.norm(gradient) <= schedule.tolerance
     hessian = jax.lax.cond(last, lambda w: jnp.zeros((w.size, w.size), w.dtype), bend, flat)
@@ -260,6 +256,18 @@ def _lbfgs(params: Params, field: Any, tolerance: float, max_steps: int) -> Para
     return minimise(params, field, tolerance, max_steps)
 
 
+def _polish(w: Float[Array, "m"], slope: Callable[[Any], Any]) -> Float[Array, "m"]:
+    """Take what is left off a small gradient by one Newton step, found by conjugate gradients; never add to it.
+
+    L-BFGS ends at a gradient within the tolerance, or where the loss no longer tells, which is at the root of its
+    round-off. A solution that is off by that much moves by as much from one set of rows to the next, and differences of
+    what depends on it drown in that.
+    """
+    rough = slope(w)
+    step, _ = jax.scipy.sparse.linalg.cg(jax.linearize(slope, w)[1], rough, tol=1e-4, maxiter=_FIRST)
+    return jnp.where(jnp.linalg.norm(slope(w - step)) < jnp.linalg.norm(rough), w - step, w)
+
+
 def _find(params: Params, problem: Problem) -> Params:
     """Run the forward pass of either schedule."""
     schedule = problem.schedule
@@ -268,7 +276,8 @@ def _find(params: Params, problem: Problem) -> Params:
         return jax.lax.scan(lambda s, t: (problem.step(s, t), None), state, steps_of(problem.descent()))[0].params
     if schedule.solver == "newton":
         return _newton(params, problem.field, schedule)
-    return _lbfgs(params, problem.field, schedule.tolerance, schedule.max_steps)
+    flat, unravel = ravel_pytree(_lbfgs(params, problem.field, schedule.tolerance, schedule.max_steps))
+    return unravel(_polish(flat, lambda w: ravel_pytree(problem.field(unravel(w), None))[0]))
 
 
 @eqx.filter_custom_vjp
