@@ -72,16 +72,18 @@ def show(key: str, found: dict) -> None:
         print(f"{name:20}" + "".join(f"{c:>14}" for c in cells) + "".join(f"{c:>12}" for c in shares) + f"{seconds:>9}")
 
 
+def _key(name: str, learner: str, share: float) -> str:
+    return f"{name}, {learner}, {share:.0%}"
+
+
 def write_markdown(path: pathlib.Path, done: dict[str, dict]) -> None:
     """Write one table a data set and learner: errors without an attack, and under both attackers at every share."""
     parts = []
     for name in DATA:
         for learner in ("linear", "mlp"):
-            shares = [share for share in SHARES if f"{name}, {learner}, {share:.0%}" in done]
+            shares = [share for share in SHARES if _key(name, learner, share) in done]
             if shares:
-                parts.append(
-                    _markdown(name, learner, {share: done[f"{name}, {learner}, {share:.0%}"] for share in shares})
-                )
+                parts.append(_markdown(name, learner, {share: done[_key(name, learner, share)] for share in shares}))
     path.write_text("\n".join(parts))
 
 
@@ -130,7 +132,7 @@ def main() -> None:
     for share in arguments.shares:
         for learner in arguments.learners:
             for name in arguments.data:
-                key = f"{name}, {learner}, {share:.0%}"
+                key = _key(name, learner, share)
                 if key not in done:
                     try:
                         done[key] = measure(name, learner, share)

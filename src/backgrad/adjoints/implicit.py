@@ -235,15 +235,13 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
         last = (size <= schedule.tolerance) & ~(jnp.linalg.norm(gradient) < 0.1 * size)
         return _Descending(w, loss, gradient, hessian, damping.astype(flat.dtype), s.steps + 1, last)
 
-    damping, steps, last = jnp.asarray(1e-4, flat.dtype), jnp.int32(0), jnp.asarray(False)
-    gradient = slope(flat)
+    damping, steps = jnp.asarray(1e-4, flat.dtype), jnp.int32(0)
     if flat.size > _FEW:
         nearer = ravel_pytree(_lbfgs(params, field, schedule.tolerance, _FIRST))[0]
         closer = field.value(unravel(nearer)) <= field.value(params)  # not where that is NaN
-        flat = jnp.where(closer, nearer, flat)
-        flat = _polish(flat, slope)
-        gradient = slope(flat)
-        last = jnp.linalg.norm(gradient) <= schedule.tolerance
+        flat = _polish(jnp.where(closer, nearer, flat), slope)
+    gradient = slope(flat)
+    last = (flat.size > _FEW) & (jnp.linalg.norm(gradient) <= schedule.tolerance)
     hessian = jax.lax.cond(last, lambda w: jnp.zeros((w.size, w.size), w.dtype), bend, flat)
     start = _Descending(flat, field.value(unravel(flat)), gradient, hessian, damping, steps, last)
     return unravel(jax.lax.while_loop(more, step, start).w)

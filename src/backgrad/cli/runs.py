@@ -141,20 +141,19 @@ class _Stages:
     """How many runs of each task are done, where a study has a few tasks that follow each other."""
 
     def __init__(self, plan: "Study", store: "Store"):
-        self._all = Counter(_stage(run) for run in plan.runs)
-        self._done = Counter(_stage(run) for run in plan.runs if store.file(run).exists())
-        self._counted: set[str] = set()
+        self._stages = {run.identity: _stage(run) for run in plan.runs}
+        self._all = Counter(self._stages.values())
+        self._done = {run.identity for run in plan.runs if store.file(run).exists()}
         self.several = 1 < len(self._all) <= _MOST_STAGES
 
     def after(self, state: "Progress") -> str:
         """Return how far every stage is, or nothing where there is one stage, or too many for a line."""
-        run = state.finished
-        if run is not None and state.error is None and run.identity not in self._counted:
-            self._counted.add(run.identity)
-            self._done[_stage(run)] += 1
-        return (
-            ", ".join(f"{name} {self._done[name]}/{count}" for name, count in self._all.items()) if self.several else ""
-        )
+        if state.finished is not None and state.error is None:
+            self._done.add(state.finished.identity)
+        if not self.several:
+            return ""
+        done = Counter(self._stages[identity] for identity in self._done)
+        return ", ".join(f"{name} {done[name]}/{count}" for name, count in self._all.items())
 
 
 def _stage(run: "Run") -> str:
