@@ -4,7 +4,7 @@ Logistic regression at 15 % poison, trained plainly, with every row's gradient c
 multiplier σ on their mean besides. Points are crafted once against plain training, by an attacker who knows of no
 clipping, and once through the very steps that the victim takes, noise included, by one who knows its settings and key.
 
-Run `python -m benchmarks.defences.gradient_shaping` (about three minutes).
+Run `python -m benchmarks.defences.gradient_shaping`.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from backgrad.evaluation.plan import Table, as_samples, attack_seed
 from backgrad.evaluation.victims import train_and_predict
 from backgrad.evaluation.words import Options, make_plan
 
-from .sanitisers import show
+from .common import show
 
 SPLITS = 5
 DATA = ("spambase", "mnist-1-7")

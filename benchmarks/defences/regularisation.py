@@ -4,7 +4,7 @@ Logistic regression at four λ: a small and a large fixed one, the one that trus
 one that `choose_l2` chooses under as many points as come. Points are crafted afresh against every λ, by an attacker who
 knows it, on validation rows of their own. Here are 100 training rows, and λ counts against the mean of their losses.
 
-Run `python -m benchmarks.defences.regularisation` (about three minutes).
+Run `python -m benchmarks.defences.regularisation [--pictures FOLDER]`.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from backgrad.evaluation.plan import Rows, Table, as_samples, attack_seed
 from backgrad.evaluation.victims import train_and_predict
 from backgrad.evaluation.words import Options, make_plan
 
-from .sanitisers import cell
+from .common import cell, picture_folder, save_curves
 
 SPLITS = 5
 DATA = ("spambase", "mnist-1-7")
@@ -34,15 +34,16 @@ SCHEDULES = {"spambase": bg.Descent(500, 0.5), "mnist-1-7": bg.Descent(500, 0.1)
 
 
 def main() -> None:
-    begin = time.perf_counter()
+    pictures, begin, panels = picture_folder(__doc__), time.perf_counter(), {}
     for name in DATA:
-        compare(name)
+        panels[name] = compare(name)
         print(f"  [{time.perf_counter() - begin:.0f} s]\n")
         sys.stdout.flush()
+    save_curves(pictures and pictures / "regularisation.png", panels, score="test error")
 
 
-def compare(name: str) -> None:
-    """Print clean and poisoned errors at every λ, and the λ chosen."""
+def compare(name: str) -> dict[str, dict[float, list[float]]]:
+    """Print clean and poisoned errors at every λ, and the λ chosen; return the poisoned by λ and share."""
     data = bg.load(name)
     table = Table(data.x, data.y, 2)
     clean, poisoned, chosen = ({share: {key: [] for key in NAMES} for share in SHARES} for _ in range(3))
@@ -63,6 +64,7 @@ def compare(name: str) -> None:
             print(f"{words:<22}" + "".join(f"{one:>24}" for one in cells))
         gain = np.subtract(poisoned[share]["chosen clean"], poisoned[share]["under attack"])
         print(f"{'  gained on clean λ':<22}{cell(gain):>24}")
+    return {key: {share: poisoned[share][key] for share in SHARES} for key in NAMES}
 
 
 def on_split(data, table: Table, rows: Rows, share: float, schedule: bg.Descent, *, seed: tuple[int, int]):

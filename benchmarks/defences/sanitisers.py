@@ -9,13 +9,14 @@
    the backdoor. The source plants pixels in CIFAR-10 and looks at a deep residual network; nearest here are a white
    patch in MNIST digits and the hidden layer of a small network, trained on the poisoned rows.
 
-Run `python -m benchmarks.defences.sanitisers` (about three minutes on an idle machine).
+Run `python -m benchmarks.defences.sanitisers [--pictures FOLDER]`.
 """
 
 import dataclasses
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -28,41 +29,29 @@ import backgrad as bg
 from backgrad.defences.neighbours import Anomaly, KnnDistance, LabelSanitisation
 from backgrad.defences.outliers import IsolationForestSanitiser, LofSanitiser
 from backgrad.defences.spectral import SpectralSignatures
-from backgrad.evaluation.metrics import error_rate, student_interval
+from backgrad.evaluation.metrics import error_rate
 from backgrad.evaluation.plan import Rows, Table, as_samples
 from backgrad.evaluation.poisoning import craft_on_split
 from backgrad.evaluation.victims import train_and_predict
 from backgrad.evaluation.words import Options, make_plan
 from backgrad.learners.catalogue import default_schedule, make_learner
 
+from .common import picture_folder, save_curves, show
+
 SPLITS = 5
 DATA = ("spambase", "mnist-1-7", "breast-cancer")
 FLIPPED = (0.0, 0.05, 0.1, 0.15, 0.2)
-POISONED = (0.05, 0.2)
+POISONED = (0.05, 0.1, 0.2)
 TRUSTED = 100
 BACKDOORED, NETWORKS = (0.05, 0.1), 3
 
 
 def main() -> None:
-    begin = time.perf_counter()
+    pictures, begin = picture_folder(__doc__), time.perf_counter()
     for section in (label_sanitisation, anomaly_detection, spectral_signatures):
-        section()
+        section(pictures)
         print(f"  [{time.perf_counter() - begin:.0f} s]\n")
         sys.stdout.flush()
-
-
-def cell(values) -> str:
-    """Return a mean and half the width of its interval, both in per cent."""
-    low, high = student_interval(values) or (np.nan, np.nan)
-    return f"{100 * np.mean(values):5.1f} ±{50 * (high - low):4.1f}"
-
-
-def show(title: str, columns, rows) -> None:
-    """Print a table of lists of numbers."""
-    print(title)
-    print(f"{'':<26}" + "".join(f"{name:>15}" for name in columns))
-    for name, values in rows.items():
-        print(f"{name:<26}" + "".join(f"{cell(one):>15}" for one in values))
 
 
 # --- label sanitisation --------------------------------------------------------------------------
@@ -93,7 +82,8 @@ def flip(learner, schedule, train, validation, count: int, rounds: int = 4) -> n
     return labels
 
 
-def label_sanitisation() -> None:
+def label_sanitisation(pictures: Path | None) -> None:
+    panels = {}
     for name in DATA:
         data = bg.load(name)
         learner = make_learner("svm", n_features=data.n_features, n_classes=2, l2=0.01)
@@ -108,8 +98,13 @@ def label_sanitisation() -> None:
                 for key, value in _behind_label_sanitisation(learner, schedule, data, split, labels).items():
                     found[share][key].append(value)
         columns = ("no defence", "rows dropped", "relabelled", "flips found", "clean struck")
+        panels[name] = {
+            words: {share: values[key] for share, values in found.items()}
+            for words, key in zip(columns, ("none", "drop", "relabel"), strict=False)
+        }
         rows = {f"{share:.0%} flipped": list(values.values()) for share, values in found.items()}
         show(f"Label sanitisation, {name}: test error (%) of a linear SVM; k = 10, η = 0.5", columns, rows)
+    save_curves(pictures and pictures / "label-sanitisation.png", panels, score="test error", x="flipped labels")
 
 
 def _behind_label_sanitisation(learner, schedule, data, split, labels) -> dict[str, float]:
@@ -134,7 +129,8 @@ def _behind_label_sanitisation(learner, schedule, data, split, labels) -> dict[s
 # --- anomaly detection and other sanitisers --------------------------------------------------------
 
 
-def anomaly_detection() -> None:
+def anomaly_detection(pictures: Path | None) -> None:
+    panels = {}
     for name in ("spambase", "mnist-1-7"):
         data = bg.load(name)
         table = Table(data.x, data.y, 2)
@@ -152,6 +148,10 @@ def anomaly_detection() -> None:
         for share, values in found.items():
             lines = {key: np.asarray(one).T for key, one in values.items()}
             show(f"Sanitisers, {name}: test error (%) of logistic regression, {share:.0%} poison", columns, lines)
+            for key, (without, attacked, *_) in lines.items():
+                curve = panels.setdefault(name, {}).setdefault(key, {0.0: without})
+                curve[share] = attacked
+    save_curves(pictures and pictures / "anomaly.png", panels, score="test error")
 
 
 def _behind_sanitisers(plan, table, rows, attack) -> dict[str, tuple[float, ...]]:
@@ -189,7 +189,7 @@ def _behind_sanitisers(plan, table, rows, attack) -> dict[str, tuple[float, ...]
 # --- spectral signatures ---------------------------------------------------------------------------
 
 
-def spectral_signatures() -> None:
+def spectral_signatures(_pictures: Path | None) -> None:
     data = bg.load("mnist")
     columns = ("poison gone", "clean gone", "backdoor", "clean error")
     for share in BACKDOORED:

@@ -1,6 +1,6 @@
 """Does TRIM hold a regression's error down while poison grows?
 
-    python -m benchmarks.defences.trim [--splits 5] [--seed 0]
+    python -m benchmarks.defences.trim [--splits 5] [--seed 0] [--pictures FOLDER]
 
 After the figures of Jagielski et al. (2018) of mean squared error against the share of poison, on diabetes patients
 (442 rows, 10 features in [0, 1], responses scaled to [0, 1]). Points are the far ends of the responses at rows of the
@@ -21,6 +21,8 @@ from backgrad.defences.trim import TrimRegressor
 from backgrad.evaluation.metrics import squared_error, student_interval
 from backgrad.evaluation.plan import as_samples
 from backgrad.evaluation.security_curve import budget_of
+
+from .common import add_pictures, save_curves
 
 FRACTIONS = (0.0, 0.05, 0.1, 0.15, 0.2)
 TRAIN, VALIDATION, ALPHA, FEW = 150, 100, 0.1, 11
@@ -88,14 +90,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    add_pictures(parser)
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     warnings.simplefilter("ignore")
+    panels: dict[str, dict[str, dict[float, list[float]]]] = {}
     for kind in ("far", "optimised"):
         for fraction in FRACTIONS:
             errors = measure(kind, fraction, options.splits, options.seed)
             row = ", ".join(f"{name} {show(values)}" for name, values in errors.items())
             print(f"{kind} {fraction:.0%}: {row}", flush=True)
+            for name, values in errors.items():
+                panels.setdefault(f"{kind} points", {}).setdefault(name, {})[fraction] = values.tolist()
+    save_curves(options.pictures and options.pictures / "trim.png", panels, score="mean squared error")
 
 
 if __name__ == "__main__":

@@ -35,13 +35,12 @@ DEFENCES = {
 }
 
 
-def craft(kind: str, data: bg.Dataset, rows: bg.Rows, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return points and their labels."""
-    attack = bg.LabelFlip() if kind == "flips" else bg.JointAttack(60)
+def craft(attack: bg.Attack, data: bg.Dataset, rows: bg.Rows, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return what an attack on scikit-learn's logistic regression adds to the training rows."""
     found = bg.surrogate_for(LogisticRegression(), n_features=data.n_features, n_classes=2, n_samples=TRAIN)
     (member,) = found.members
     train, validation = (samples(data.x[part], data.y[part], 2) for part in (rows.train, rows.validation))
-    threat = bg.ThreatModel(POINTS, feasible=bg.Box())
+    threat = bg.ThreatModel(count, feasible=bg.Box())
     result = attack.craft(member.learner, train, validation, schedule=member.schedule, threat=threat, seed=seed)
     return result.points, result.labels
 
@@ -52,7 +51,8 @@ def measure(kind: str, splits: int, seed: int) -> dict[str, dict[str, np.ndarray
     for k in range(splits):
         rows = bg.Rows(*bg.split_rows(data.n_samples, train=TRAIN, validation=VALIDATION, seed=seed, split=k))
         trusted, test = rows.test[:TRUSTED], rows.test[TRUSTED:]
-        points, labels = craft(kind, data, rows, k)
+        attack = bg.LabelFlip() if kind == "flips" else bg.JointAttack(60)
+        points, labels = craft(attack, data, rows, POINTS, k)
         x, y = np.concatenate([data.x[rows.train], points]), np.append(data.y[rows.train], labels)
         is_point = np.arange(len(y)) >= TRAIN
 
