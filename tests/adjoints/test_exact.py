@@ -7,6 +7,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -14,8 +15,10 @@ from backgrad.adjoints.check import check_agreement, check_gradient
 from backgrad.adjoints.checkpointed import Checkpointed
 from backgrad.adjoints.implicit import Implicit
 from backgrad.adjoints.reversible import Reversible
+from backgrad.learners.linear import LogisticRegression
 from backgrad.schedules import Converged, Descent
 from backgrad.training import train
+from backgrad.types import samples
 from tests.problems import LEARNERS, N, check_all, gradient, learner, mostly_slow, outer, rows
 
 # One table of tolerances. Fourth-order differences with h = 3e-4 in float64 err by h⁴ times a fifth derivative,
@@ -56,17 +59,26 @@ def test_segments_equal_the_stored_trajectory(steps):
     check_agreement(one, other, error=1e-12)
 
 
-def test_products_are_kept_only_where_the_limit_has_room_for_them():
-    model, schedule = learner("logistic"), Descent(400, 0.1)
-    whole = 400 * 8 * (model.n_features + 1)
+@pytest.mark.parametrize(("n_features", "kept"), [(200, True), (4, False)])
+def test_products_are_kept_where_their_sums_are_long_and_the_limit_has_room(n_features, kept):
+    rng = np.random.default_rng(0)
+    block = samples(rng.random((N, n_features)), rng.integers(0, 2, N), 2)
+    model, steps, words = LogisticRegression(n_features), 400, 8
+    descent = Descent(steps, 0.1, gram=False)
+    whole = steps * words * (n_features + 1)
     memory, found = {}, {}
     for limit in (whole, 2**30):
-        f, values = outer(model, schedule, Checkpointed(memory_limit=limit), ("features",))
-        compiled = jax.jit(jax.grad(f)).lower(values).compile()
-        memory[limit], found[limit] = compiled.memory_analysis().temp_size_in_bytes, compiled(values)
+
+        def loss(x, limit=limit):
+            own = block._replace(x=x)
+            trained = train(model, (own,), schedule=descent, adjoint=Checkpointed(memory_limit=limit))
+            return model.loss(trained.params, block)
+
+        compiled = jax.jit(jax.grad(loss)).lower(block.x).compile()
+        memory[limit], found[limit] = compiled.memory_analysis().temp_size_in_bytes, compiled(block.x)
     check_agreement(found[whole], found[2**30], error=1e-12)
-    products = 400 * 8 * N  # the scores
-    assert 0.9 * products < memory[2**30] - memory[whole] < 1.5 * products
+    scores = steps * words * N if kept else 0
+    assert abs(memory[2**30] - memory[whole] - scores) < 0.5 * steps * words * N
 
 
 CLIPPED = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(optax.cosine_decay_schedule(0.3, 25)))
