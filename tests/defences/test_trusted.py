@@ -130,6 +130,20 @@ def test_fast_roni_ranks_rows_as_retraining_does():
     assert set(np.argsort(-slow)[:6]) == set(np.argsort(-fast)[:6])
 
 
+@pytest.mark.parametrize(("d", "k"), [(60, 2), (60, 3), (4, 2)])
+def test_roni_turns_features_only_where_that_changes_nothing(d, k):
+    rng = np.random.default_rng(d + k)
+    trusted = rng.random((50, d)), np.arange(50) % k
+    x = np.concatenate([rng.random((8, d)), trusted[0][:25]])  # some are rows of the base sets, which add no direction
+    y = np.arange(len(x)) % k
+    plain, turned = (
+        RONI(trusted=trusted, trials=2, estimator=estimator).suspicion(x, y)
+        for estimator in (LogisticRegression(max_iter=1000), None)
+    )
+    np.testing.assert_allclose(turned, plain, atol=5e-4)  # the solver stops at slopes of 1e-4
+    assert np.ptp(plain) > 0.01
+
+
 def test_roni_is_the_mean_change_of_the_loss_over_base_sets():
     x, y, trusted = blobs(6, flips=2)
     defence = RONI(trusted=trusted, trials=2, base_size=10, estimator=LogisticRegression(C=0.5))

@@ -16,6 +16,9 @@ from ..checks import check_share
 from ..errors import EmptyClassError, InputError
 from ..threat.evasion import Evasion
 
+#: Features (p, d) and labels 0..k−1 (p,) of an attacker's points.
+Added = tuple[np.ndarray, np.ndarray]
+
 
 class Sanitiser(BaseSampler):
     """Leaves suspicious rows out of a training set: `fit_resample(X, y) → (X, y)`.
@@ -71,14 +74,16 @@ class Sanitiser(BaseSampler):
         """Tell which rows are too suspicious, (n,), and the largest suspicion let pass where each stands, (n,)."""
         return most_suspicious(suspicion, y, self.fraction)
 
-    def evasion(self, x: np.ndarray, y: np.ndarray) -> Evasion | None:
+    def evasion(self, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> Evasion | None:
         """Return what an attacker who knows this defence, and these clean rows, keeps to; None where none is known.
 
         Args:
             x: clean features, (n, d).
             y: their labels 0..k−1, (n,).
+            added: the attacker's points as they are, if any: what the defence lets pass follows from them, too. They
+                will move, so that they are no company to stay with.
         """
-        del x, y
+        del x, y, added
         return None
 
     def limits(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -123,6 +128,11 @@ class Sanitiser(BaseSampler):
         require_all_classes(np.asarray(y)[~removed], classes)
         self.removed_indices_, self.sample_indices_ = np.flatnonzero(removed), np.flatnonzero(~removed)
         return X[self.sample_indices_], y[self.sample_indices_]
+
+
+def with_added(x: np.ndarray, y: np.ndarray, added: Added | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and labels of clean rows, and of an attacker's points after them."""
+    return (x, y) if added is None else (np.concatenate([x, added[0]]), np.append(y, added[1]))
 
 
 def dense(x: Any) -> np.ndarray:

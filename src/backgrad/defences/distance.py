@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..threat.evasion import Evasion, InSlab, InSphere
 from ..threat.feasible import FeasibleSet
 from ..types import Params, Samples
-from .base import Sanitiser, count_classes
+from .base import Added, Sanitiser, count_classes, with_added
 
 
 class _FromCentre(Sanitiser):
@@ -64,8 +64,9 @@ class Sphere(_FromCentre):
         """Return ‖x − μ_y‖ of every row."""
         return np.linalg.norm(x - self._geometry(x, y)[0][y], axis=1)
 
-    def evasion(self, x: np.ndarray, y: np.ndarray) -> "SphereEvasion":
-        """Return the spheres that these clean rows would give."""
+    def evasion(self, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> "SphereEvasion":
+        """Return the spheres that these rows would give."""
+        x, y = with_added(x, y, added)
         return SphereEvasion(self._geometry(x, y)[0], self.limits(x, y))
 
 
@@ -87,8 +88,9 @@ class Slab(_FromCentre):
         centres, normals = self._geometry(x, y)
         return np.abs(np.sum((x - centres[y]) * normals[y], axis=1))
 
-    def evasion(self, x: np.ndarray, y: np.ndarray) -> "SlabEvasion":
-        """Return the slabs that these clean rows would give."""
+    def evasion(self, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> "SlabEvasion":
+        """Return the slabs that these rows would give."""
+        x, y = with_added(x, y, added)
         centres, normals = self._geometry(x, y)
         return SlabEvasion(centres, normals, self.limits(x, y))
 

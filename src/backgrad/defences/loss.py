@@ -31,7 +31,7 @@ from ..errors import InputError, NumericalError
 from ..learners.seeding import seeded
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
-from .base import Sanitiser, most_suspicious
+from .base import Added, Sanitiser, most_suspicious
 
 # --- alternating between a fit and a choice of rows -----------------------------------------------
 
@@ -218,8 +218,9 @@ class Trimming(Sanitiser):
         """Mark the share of all rows of largest loss."""
         return largest_losses(suspicion, np.ones(len(y), bool), self.fraction)
 
-    def evasion(self, x: np.ndarray, y: np.ndarray) -> "LossEvasion":
+    def evasion(self, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> "LossEvasion":
         """Return the loss that these clean rows would let pass, under the attacker's model."""
+        del added  # it is the model of the moment that tells the losses
         self.check_settings()
         return LossEvasion(x, np.eye(max(int(y.max()) + 1, 2))[y], self.fraction)
 

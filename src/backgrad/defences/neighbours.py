@@ -28,7 +28,7 @@ from ..checks import check_count
 from ..errors import InputError, TrustedRowsError
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
-from .base import Sanitiser, by_class, class_limits, read_trusted, require_all_classes
+from .base import Added, Sanitiser, by_class, class_limits, read_trusted, require_all_classes, with_added
 from .nearness import Crowd, crowd, rank
 
 
@@ -58,9 +58,9 @@ class KnnDistance(Sanitiser):
         """Return the mean distance of every row to its neighbours; 0 for the only row of a class."""
         return _within_classes(x, y, self.k, lambda distances: distances.mean(axis=1))
 
-    def evasion(self, x: np.ndarray, y: np.ndarray) -> "NeighbourEvasion":
-        """Return the mean distances that these clean rows would let pass."""
-        return NeighbourEvasion(x, y, self.limits(x, y), k=self.k)
+    def evasion(self, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> "NeighbourEvasion":
+        """Return the mean distances that these rows would let pass."""
+        return NeighbourEvasion(x, y, self.limits(*with_added(x, y, added)), k=self.k)
 
 
 class Anomaly(Sanitiser):
@@ -116,10 +116,10 @@ class Anomaly(Sanitiser):
         limits = self._trusted_limits(*self._read_trusted(int(y.max()) + 1))[y]
         return suspicion > limits, limits
 
-    def evasion(self, x: np.ndarray, y: np.ndarray) -> "NeighbourEvasion":
-        """Return the distances that are let pass, by trusted rows or by these clean ones."""
+    def evasion(self, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> "NeighbourEvasion":
+        """Return the distances that are let pass, by trusted rows or by these."""
         if self.trusted is None:
-            return NeighbourEvasion(x, y, self.limits(x, y), k=self.k, reach="last")
+            return NeighbourEvasion(x, y, self.limits(*with_added(x, y, added)), k=self.k, reach="last")
         self.check_settings()
         known, labels = self._read_trusted(int(y.max()) + 1, x.shape[1])
         limits = class_limits(self._trusted_limits(known, labels)[labels], labels)
@@ -209,8 +209,9 @@ class LabelSanitisation(Sanitiser):
         # A vote more or less is far above round-off.
         return suspicion >= self.eta - 1e-9, np.full(len(y), float(self.eta))
 
-    def evasion(self, x: np.ndarray, y: np.ndarray) -> "LabelEvasion":
+    def evasion(self, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> "LabelEvasion":
         """Return the neighbours that vote, of which points keep enough of their own label near."""
+        del added  # they vote where they are going, not where they are
         self.check_settings()
         class_limits(np.ones(len(y)), y)
         k = min(self.k, len(y))

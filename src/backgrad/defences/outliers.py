@@ -23,7 +23,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from ..checks import check_count
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
-from .base import Sanitiser, by_class
+from .base import Added, Sanitiser, by_class, with_added
 from .nearness import Crowd, crowd, rank
 from .neighbours import neighbour_distances
 
@@ -113,17 +113,18 @@ class LofSanitiser(Sanitiser):
 
         return by_class(y, measure, least=2)
 
-    def evasion(self, x: np.ndarray, y: np.ndarray) -> "LofEvasion":
+    def evasion(self, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> "LofEvasion":
         """Return the densities around these clean rows, and the factors that are let pass."""
-        limits = self.limits(x, y)
-        kth, density = np.zeros(len(x)), np.zeros(len(x))
-        for label in np.unique(y):
-            rows = np.flatnonzero(y == label)
+        everyone, labels = with_added(x, y, added)
+        limits = self.limits(everyone, labels)
+        kth, density = np.zeros(len(everyone)), np.zeros(len(everyone))
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
             if rows.size > 1:
-                distances, near = neighbour_distances(x[rows], self.k)
+                distances, near = neighbour_distances(everyone[rows], self.k)
                 kth[rows] = distances[:, -1]
                 density[rows] = 1 / (np.maximum(distances, kth[rows][near]).mean(axis=1) + _SMALL)
-        return LofEvasion(x, y, limits, kth, density, k=self.k)
+        return LofEvasion(x, y, limits, kth[: len(x)], density[: len(x)], k=self.k)
 
 
 class LofEvasion(Evasion):

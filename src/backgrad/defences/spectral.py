@@ -23,7 +23,7 @@ from scipy.linalg import eigh
 from ..errors import InputError
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
-from .base import Sanitiser, by_class, class_limits
+from .base import Added, Sanitiser, by_class, class_limits, with_added
 
 # Of the power iteration; an attack needs no better direction where two are nearly as good.
 _MOST_STEPS = 500
@@ -71,7 +71,7 @@ class SpectralSignatures(Sanitiser):
 
         return by_class(y, measure)
 
-    def evasion(self, x: np.ndarray, y: np.ndarray) -> "SpectralEvasion | None":
+    def evasion(self, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> "SpectralEvasion | None":
         """Return the clean rows, which with points give directions and limits.
 
         None where the representation is not differentiable by JAX: then no attack that adapts to it is known to us.
@@ -79,10 +79,11 @@ class SpectralSignatures(Sanitiser):
         self.check_settings()
         if not _is_differentiable(self.representation, x.shape[1]):
             return None
-        suspicion = self.suspicion(x, y)
-        class_limits(suspicion, y)
+        everyone, labels = with_added(x, y, added)
+        suspicion = self.suspicion(everyone, labels)
+        class_limits(suspicion, labels)
         # How many of a class are more suspicious than the limit: it is read off again as points turn the direction.
-        above = np.bincount(y[self.marks(suspicion, y)[0]], minlength=int(y.max()) + 1)
+        above = np.bincount(y[self.marks(suspicion, labels)[0][: len(y)]], minlength=int(y.max()) + 1)
         return SpectralEvasion(self._represent(x), y, above, self.representation)
 
     def _represent(self, x: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ Everything here is worth what the trusted rows are worth. They must look like th
 """
 
 import abc
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,6 +128,9 @@ class TrustingSanitiser(Sanitiser):
 
 
 # --- RONI -----------------------------------------------------------------------------------------
+
+# The share of its length below which what sticks out of a span is round-off.
+_SPANNED = 1e-9
 
 
 class RONI(TrustingSanitiser):
@@ -242,14 +246,15 @@ class RONI(TrustingSanitiser):
 
     def _impacts(self, estimator, x, y, trusted: Trusted, base: np.ndarray) -> np.ndarray:
         """Return by how much worse a model does that learns each row besides one base set."""
-        features, labels = trusted.x[base], trusted.y[base]
-        held = trusted.x[~base], trusted.y[~base]
-        before = self._harm(fitted(estimator, features, labels), *held)
-
-        def after(row, label):
-            return self._harm(fitted(estimator, np.vstack([features, row]), np.append(labels, label)), *held)
-
-        return np.array([after(*one) for one in zip(x, y, strict=True)]) - before
+        labels, truth = trusted.y[base], trusted.y[~base]
+        before = self._harm(fitted(estimator, trusted.x[base], labels), trusted.x[~base], truth)
+        # Ridge penalties do not mind how features are turned; of an estimator that was given, who knows.
+        view = turned if self.estimator is None else unturned
+        after = [
+            self._harm(fitted(estimator, features, np.append(labels, label)), held, truth)
+            for (features, held), label in zip(view(trusted.x[base], x, trusted.x[~base]), y, strict=True)
+        ]
+        return np.array(after) - before
 
     def _harm(self, model: Any, x: np.ndarray, y: np.ndarray) -> float:
         if self.impact == "error":
@@ -272,6 +277,31 @@ class RONI(TrustingSanitiser):
             held = labelled(trusted.x, trusted.y, k, 1.0 - base)
             effects += sum(weight_effects(member, rows, held)[len(base) :] for member in members) / len(members)
         return effects / len(bases)
+
+
+def unturned(base: np.ndarray, x: np.ndarray, held: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield of every row the base set with it, (b + 1, d), and the rows held out, (h, d), in their own features."""
+    for row in x:
+        yield np.vstack([base, row]), held
+
+
+def turned(base: np.ndarray, x: np.ndarray, held: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the same in b + 1 features, where these are fewer: orthonormal directions that base set and row span.
+
+    A linear model with a ridge penalty has no weight in others: of rows held out, the part in these counts.
+    """
+    if base.shape[1] <= len(base) + 1:
+        yield from unturned(base, x, held)
+        return
+    directions = np.linalg.qr(base.T)[0]
+    inside, outside = x @ directions, held @ directions
+    rest = x - inside @ directions.T
+    sizes = np.linalg.norm(rest, axis=1)
+    # A row within the span of the base set adds no direction.
+    rest /= np.where(sizes > _SPANNED * np.linalg.norm(x, axis=1), sizes, np.inf)[:, None]
+    along, corner = held @ rest.T, np.hstack([base @ directions, np.zeros((len(base), 1))])
+    for row, size, last in zip(inside, sizes, along.T, strict=True):
+        yield np.vstack([corner, np.append(row, size)]), np.column_stack([outside, last])
 
 
 # --- influence ------------------------------------------------------------------------------------

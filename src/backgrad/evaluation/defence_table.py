@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 from sklearn.base import clone
 
@@ -287,19 +288,19 @@ def _adaptive(
         return
     know = getattr(defence, "evasion", None)
     fresh: Any = judge.prepare(defence) if isinstance(defence, Sanitiser) else defence
-    first = fresh.evasion(judge.seen(judge.table.x[rows.train]), y[rows.train]) if know is not None else None
+    clean = judge.seen(judge.table.x[rows.train]), y[rows.train]
+    first = fresh.evasion(*clean) if know is not None else None
     if first is None:
         progress(1.0)
         return
     count, done = 2 * len(_MARGINS), 0
     for margin in _MARGINS:
         evasion: Evasion | None = first
-        for _ in range(2):
-            if evasion is None:
+        for repeated in (False, True):
+            if evasion is None or (repeated and eqx.tree_equal(evasion, first)):
                 break
-            if judge.view is not None:
-                evasion = Viewed(evasion, *judge.view)
-            known = dataclasses.replace(evasion, margin=margin)
+            seen = evasion if judge.view is None else Viewed(evasion, *judge.view)
+            known = dataclasses.replace(seen, margin=margin)
             threat = dataclasses.replace(plan.threat, evasion=known)
             made = craft_on_split(
                 dataclasses.replace(plan, threat=threat),
@@ -310,9 +311,8 @@ def _adaptive(
             )
             done += 1
             yield made.points, made.labels
-            # What the defence makes of the rows as they are now, points included, as far as the attacker knows them.
-            x, labels = with_points(judge.table, rows, (made.points, made.labels))
-            evasion = fresh.evasion(judge.seen(x), labels)
+            # What the defence makes of the rows as they are now, points included.
+            evasion = fresh.evasion(*clean, (judge.seen(made.points), made.labels))
     progress(1.0)
 
 
