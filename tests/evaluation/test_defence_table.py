@@ -9,6 +9,7 @@ from sklearn.naive_bayes import GaussianNB
 import backgrad as bg
 from backgrad.defences.base import Sanitiser
 from backgrad.defences.distance import Slab, Sphere
+from backgrad.defences.loss import LossTrim
 from backgrad.errors import InputError, NumericalError, TrustedRowsError
 from backgrad.evaluation.defence_table import MEASURES, defence_table
 from backgrad.evaluation.displays.defence_table import DefenceTableDisplay
@@ -122,6 +123,19 @@ def test_attackers_who_know_a_defence_keep_clear_of_it(found):
         known, unknown = (found.of(kind, name) for kind in ("adaptive_poison_removed", "poison_removed"))
         assert known.mean() < unknown.mean()
         assert found.of("adaptive_error", name).mean() > found.of("oblivious_error", name).mean()
+
+
+@pytest.mark.parametrize(("defence", "crafts"), [(Sphere(), 1 + 4), (LossTrim(), 1 + 2)])
+def test_points_are_crafted_again_only_where_they_change_what_is_let_pass(monkeypatch, defence, crafts):
+    made = []
+
+    def counted(*args, **settings):
+        made.append(args)
+        return craft_on_split(*args, **settings)
+
+    monkeypatch.setattr("backgrad.evaluation.defence_table.craft_on_split", counted)
+    measure({"one": defence}, rows=splits()[:1])
+    assert len(made) == crafts
 
 
 def test_robust_learners_are_attacked_as_what_they_are(found):

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from backgrad.defences.base import with_added
 from backgrad.defences.distance import Sphere, SphereEvasion
-from backgrad.defences.neighbours import LabelSanitisation
+from backgrad.defences.neighbours import KnnDistance, LabelSanitisation
 from backgrad.testing import SanitiserContract
 from backgrad.threat.feasible import Box
 from tests.testing.support import promises, refuse
@@ -207,9 +208,16 @@ class Evading(Changed):
 
     kind = SphereEvasion
 
-    def evasion(self, x, y):
-        known = super().evasion(x, y)
+    def evasion(self, x, y, added=None):
+        known = super().evasion(x, y, added)
         return self.kind(known.centres, known.radii)
+
+
+class Crowding(KnnDistance):
+    """Points are rows to stay with wherever they are."""
+
+    def evasion(self, x, y, added=None):
+        return super().evasion(*with_added(x, y, added))
 
 
 class DividingByZero(SphereEvasion):
@@ -307,6 +315,7 @@ BROKEN = [
     ("test_sets_within_what_is_let_pass_keep_to_it", evading(Wide), "have an excess of"),
     ("test_sets_within_what_is_let_pass_keep_to_it", evading(MarginBlind), "have an excess of"),
     ("test_sets_within_what_is_let_pass_keep_to_it", evading(OutOfTheBox), "leaves the box"),
+    ("test_points_there_already_set_limits_and_are_no_company", Crowding(), "with points the shapes are"),
     ("test_an_evasion_describes_itself_in_plain_json", evading(Unspeakable), "not what JSON gives back"),
 ]
 # Those that fail otherwise than by an assertion of the suite.

@@ -327,6 +327,18 @@ class SanitiserContract(Contract):
         bits = evasion.within(Binary(), hard).project(far.x)
         assert np.all(Binary().contains(bits)), "points of a discrete set are no longer in it"
 
+    def test_points_there_already_set_limits_and_are_no_company(self):
+        """An evasion that knows where points are has the numbers and shapes of one that does not, and is finite."""
+        without, learner, params = self._attacker(2)
+        if without is None:
+            return
+        (x, y), points = self.rows(2), self._points(2)
+        added = np.asarray(points.x), np.argmax(np.asarray(points.y), axis=1)
+        known = self._knowing(2).evasion(x, y, added)
+        shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(one)] for one in (without, known)]
+        assert shapes[0] == shapes[1], f"with points the shapes are {shapes[1]}, without {shapes[0]}"
+        assert np.isfinite(known.excess(points, learner, params)).all(), "the excess is not finite"
+
     def test_an_evasion_describes_itself_in_plain_json(self):
         """With the defence's name, and neither NaN nor infinity."""
         evasion = self._attacker(2)[0]
@@ -366,11 +378,16 @@ class SanitiserContract(Contract):
 
     def _attacker(self, n_classes: int) -> tuple[Any, Any, Any]:
         """Return what an attacker keeps to who knows the defence and the clean rows, and their learner."""
-        (x, y), defence = self.rows(n_classes), self._made()
+        learner = self.learner(n_classes)
+        found = self._knowing(n_classes).evasion(*self.rows(n_classes))
+        return found, learner, moved(learner.init(jax.random.key(1)), seed=3)
+
+    def _knowing(self, n_classes: int) -> Any:
+        """Return a fresh defence, with trusted rows where it needs some."""
+        defence = self._made()
         if defence.needs_trusted:
             defence.set_params(trusted=self.trusted_rows(n_classes))
-        learner = self.learner(n_classes)
-        return defence.evasion(x, y), learner, moved(learner.init(jax.random.key(1)), seed=3)
+        return defence
 
     def _points(self, n_classes: int) -> Samples:
         """Return points on clean rows, at means of classes, between rows and far away, with soft labels."""
