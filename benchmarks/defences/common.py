@@ -1,6 +1,7 @@
 """What the repetitions of the sources' figures share: how results are written, drawn, and asked for."""
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def show(title: str, columns, rows: Mapping[str, list]) -> None:
 def save_curves(
     path: Path | None, panels: Mapping[str, Mapping[str, Mapping[float, list]]], *, score: str, x: str | None = None
 ) -> None:
-    """Draw scores against shares of poison, panel beside panel; nothing without a path.
+    """Draw scores against shares of poison, panel beside panel, and write the numbers as JSON; nothing without a path.
 
     Args:
         path: of the picture.
@@ -54,8 +55,9 @@ def save_curves(
     import matplotlib.pyplot as plt
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").write_text(json.dumps(panels, indent=1))
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(4.6 * len(panels), 3.8), layout="constrained", sharey=True, squeeze=False
+        1, len(panels), figsize=(2.6 + 3.6 * len(panels), 3.6), layout="constrained", sharey=True, squeeze=False
     )
     for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
         shares = list(next(iter(curves.values())))
@@ -64,6 +66,13 @@ def save_curves(
         ax.set_title(title)
         if x is not None:
             ax.set_xlabel(f"{x} in %")
+        ax.label_outer()
+    # The curves are the same everywhere: one legend, beside them, hides none.
+    legends = [ax.get_legend() for ax in axes[0]]
+    handles, words = legends[0].legend_handles, [text.get_text() for text in legends[0].get_texts()]
+    figure.legend(handles, words, title=legends[0].get_title().get_text(), loc="outside right center", frameon=False)
+    for legend in legends:
+        legend.remove()
     figure.savefig(path, dpi=120)
     plt.close(figure)
     print(f"picture: {path}")
