@@ -81,7 +81,7 @@ def cases(*, full: bool = False) -> dict[str, Case]:
         Case("SVM", bg.SmoothSVM(d, 0.01), bg.Descent(100, 0.05, gram=False)),
         Case("ridge", bg.Ridge(d, 0.01, n_responses=2), bg.Descent(100, 0.02, gram=False)),
         Case("softmax", bg.SoftmaxRegression(d, n_classes=10), bg.Descent(100, 0.1, gram=False), "mnist"),
-        Case("CNN", cnn if full else cnn.narrow(4), bg.Descent(10, 0.05, batch_size=100), "mnist"),
+        Case("CNN", cnn if full else cnn.narrow(4), bg.Descent(40, 0.05, batch_size=100), "mnist"),
     )
     return {case.name: case for case in found}
 

@@ -36,7 +36,7 @@ def training_section(options: Options) -> Section:
         rows += _over_converged(case, options.seconds)
     facts = (
         "Both in parameter space and in the same precision; momentum 0.9 where it is named. softmax and CNN: 500 rows",
-        "of ten digits, the CNN in mini-batches of 100 for 10 steps"
+        "of ten digits, the CNN in mini-batches of 100 for 40 steps"
         + (", with all its parameters." if options.full else ", with layers a quarter as wide (--full for all)."),
         "Implicit: l2 0.1, trained to a gradient of 1e-8 by Newton's method; its checks of the optimum are part of it.",
     )
