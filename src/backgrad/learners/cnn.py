@@ -248,7 +248,7 @@ def normalise(images: Float[Array, "c h w n"]) -> Float[Array, "c h w n"]:
     """
     channel = np.arange(images.shape[0])
     near = jnp.asarray(np.abs(channel[:, None] - channel) <= _RADIUS, images.dtype)
-    sums = jax.lax.optimization_barrier(jnp.tensordot(near, images * images, axes=1))
+    sums = jax.lax.optimization_barrier((near @ (images * images).reshape(len(near), -1)).reshape(images.shape))
     root = jax.lax.rsqrt(1 + _ALPHA * sums)
     return images * root * jnp.sqrt(root)
 
@@ -274,7 +274,8 @@ def _by_patches(padded: Float[Array, "i h w n"], kernel: Float[Array, "o 3 3 i"]
 
     def place(r: int, s: int):
         patches = jnp.concatenate([patch(r + a, s + b) for a in range(3) for b in range(3)])
-        return jnp.tensordot(matrix, patches, axes=1)
+        # In two dimensions XLA takes operands as they lie; in more it would transpose patches on the way back.
+        return (matrix @ patches.reshape(9 * i, -1)).reshape(-1, high, wide, n)
 
     return [[place(r, s) for s in range(2)] for r in range(2)]
 
