@@ -55,7 +55,7 @@ def save_curves(
     import matplotlib.pyplot as plt
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").write_text(json.dumps(panels, indent=1))
+    path.with_suffix(".json").write_text(json.dumps(panels, indent=1, default=np.ndarray.tolist))
     figure, axes = plt.subplots(
         1, len(panels), figsize=(2.6 + 3.6 * len(panels), 3.6), layout="constrained", sharey=True, squeeze=False
     )
