@@ -23,7 +23,7 @@ from backgrad.evaluation.plan import Rows, Table
 from backgrad.evaluation.poisoning import craft_on_split
 from backgrad.evaluation.security_curve import budget_of
 from backgrad.evaluation.victims import fit_victim
-from backgrad.evaluation.words import Options, make_plan
+from backgrad.evaluation.words import Options, make_plan, open_data
 from backgrad.evaluation.words.defences import make_defences
 from backgrad.learners.base import Member
 
@@ -46,9 +46,8 @@ def main() -> None:
 
 def draw(name: str, train: int) -> tuple[bg.Dataset, Table, list[Rows]]:
     """Return a data set, its table, and rows of every split."""
-    data = bg.load(name)
-    splits = [Rows(*bg.split_rows(data.n_samples, train=train, validation=400, seed=0, split=k)) for k in range(SPLITS)]
-    return data, Table(data.x, data.y, data.n_classes), splits
+    data = open_data(name)
+    return data.dataset, data.table, list(data.splits(train=train, validation=400, seed=0, count=SPLITS))
 
 
 def oracles(pictures: Path | None) -> None:

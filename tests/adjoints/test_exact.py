@@ -78,7 +78,7 @@ def test_products_are_kept_where_their_sums_are_long_and_the_limit_has_room(n_fe
         memory[limit], found[limit] = compiled.memory_analysis().temp_size_in_bytes, compiled(block.x)
     check_agreement(found[whole], found[2**30], error=1e-12)
     scores = steps * words * N if kept else 0
-    assert abs(memory[2**30] - memory[whole] - scores) < 0.5 * steps * words * N
+    assert 0.9 * scores <= memory[2**30] - memory[whole] <= 1.5 * scores
 
 
 CLIPPED = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(optax.cosine_decay_schedule(0.3, 25)))

@@ -294,25 +294,28 @@ def _adaptive(
         progress(1.0)
         return
     count, done = 2 * len(_MARGINS), 0
+
+    def craft(evasion: Evasion, margin: float) -> tuple[np.ndarray, np.ndarray]:
+        seen = evasion if judge.view is None else Viewed(evasion, *judge.view)
+        threat = dataclasses.replace(plan.threat, evasion=dataclasses.replace(seen, margin=margin))
+        made = craft_on_split(
+            dataclasses.replace(plan, threat=threat),
+            judge.table,
+            rows,
+            seed=judge.seed,
+            progress=lambda share: progress((done + share) / count),
+        )
+        return made.points, made.labels
+
     for margin in _MARGINS:
-        evasion: Evasion | None = first
-        for repeated in (False, True):
-            if evasion is None or (repeated and eqx.tree_equal(evasion, first)):
-                break
-            seen = evasion if judge.view is None else Viewed(evasion, *judge.view)
-            known = dataclasses.replace(seen, margin=margin)
-            threat = dataclasses.replace(plan.threat, evasion=known)
-            made = craft_on_split(
-                dataclasses.replace(plan, threat=threat),
-                judge.table,
-                rows,
-                seed=judge.seed,
-                progress=lambda share, done=done: progress((done + share) / count),
-            )
-            done += 1
-            yield made.points, made.labels
-            # What the defence makes of the rows as they are now, points included.
-            evasion = fresh.evasion(*clean, (judge.seen(made.points), made.labels))
+        points, labels = craft(first, margin)
+        yield points, labels
+        done += 1
+        # What the defence makes of the rows as they are now, points included.
+        second = fresh.evasion(*clean, (judge.seen(points), labels))
+        if second is not None and not eqx.tree_equal(second, first):
+            yield craft(second, margin)
+        done += 1
     progress(1.0)
 
 
