@@ -26,7 +26,7 @@ except ImportError as error:
     ) from error
 
 # Before the suites are imported, so that their assertions show the values that failed.
-_ROOMS = ("adjoint", "attack", "base", "defence", "feasible", "learner")
+_ROOMS = ("adjoint", "attack", "base", "defence", "evasion", "feasible", "learner")
 pytest.register_assert_rewrite(*(f"{__name__}.{room}" for room in _ROOMS))
 
 from .adjoint import AdjointContract  # noqa: E402
