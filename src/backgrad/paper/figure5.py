@@ -42,7 +42,7 @@ def _settings(scale: Scale, method: str, learner: str | None, points: int) -> di
 # is one at which the reversal of the network's training stays within bounds.
 _CRAFTED: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "paper": {
-        "cnn": {"step_size": 0.05, "steps": 60, "batch_size": 100, "narrow": 1, "outer_steps": 3, "halvings": 3},
+        "cnn": {"step_size": 0.05, "steps": 60, "batch_size": 100, "narrow": 1, "outer_steps": 2, "halvings": 2},
         "softmax": {"step_size": 0.5, "steps": 60, "batch_size": None, "narrow": 1, "outer_steps": 50, "halvings": 3},
     },
     "best": {
