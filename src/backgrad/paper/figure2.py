@@ -8,12 +8,12 @@ import numpy as np
 from ..evaluation.confusion import errors
 from .drawing import STYLES, curve, in_shares, mean_and_half, new_figure, percent_axes
 from .experiment import Experiment, Results, Scale, stacked
-from .settings import BINARY, BUDGETS, FIFTEEN, NAMES, QUICK_SPLITS, SPLITS, poison, runs
+from .settings import BINARY, BUDGETS, FIFTEEN, NAMES, NEAR, QUICK_SPLITS, SPLITS, poison, runs
 
 DATASETS = ("spambase", "ransomware")
 _TRAIN = 100
-# Learners and methods; the attack made for other learners' victims differs from the other for LR alone.
-_METHODS = (*itertools.product(BINARY, ("paper", "best")), ("logistic", "transfer"))
+# Learners and methods; for the MLP, the attack made for other learners' victims is the best on its own.
+_METHODS = (*itertools.product(BINARY, ("paper", "best")), *((learner, "transfer") for learner in NEAR))
 
 
 def settings(dataset: str, learner: str, method: str, *, quick: bool = False) -> dict[str, Any]:
@@ -85,6 +85,12 @@ def _best(axes: Any, results: Results, dataset: str, surrogate: str, victim: str
     axes.errorbar([x], mean, half, label=label, **style)
 
 
+def _share_tops(line: Any) -> None:
+    """Let panels that share their axis show what is highest in any of them, not in the first alone."""
+    line[0].autoscale(axis="y")
+    line[0].set_ylim(bottom=0)
+
+
 def _draw2(results: Results) -> Any:
     figure, axes = new_figure(1, 2, (10.0, 4.2), sharey=True)
     x = in_shares(BUDGETS, _TRAIN)
@@ -98,6 +104,7 @@ def _draw2(results: Results) -> Any:
             _best(ax, results, dataset, learner, learner, f"{NAMES[learner]}, our best attack at 15 %")
         percent_axes(ax, NAMES[dataset])
     axes[0, 1].set_ylabel("")
+    _share_tops(axes[0])
     axes[0, 0].legend(fontsize="x-small", loc="upper left")
     return figure
 
@@ -115,9 +122,8 @@ def _draw3(results: Results) -> Any:
             ax.set_ylabel("")
         if not i:
             ax.set_xlabel("")
-    for line in axes:  # a row shares its axis, whose top the first panel would have set
-        line[0].autoscale(axis="y")
-        line[0].set_ylim(bottom=0)
+    for line in axes:
+        _share_tops(line)
     axes[0, 0].legend(fontsize="x-small", loc="upper left")
     return figure
 

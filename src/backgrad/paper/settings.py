@@ -85,8 +85,8 @@ def paper_options(learner: str, points: int, goal: str = "error-generic") -> dic
 def best_options(learner: str, points: int, goal: str = "error-generic", *, quick: bool = False) -> dict[str, Any]:
     """Return our best attack in words: that of `backgrad attack`; with ten classes, longer steps and a rehearsal.
 
-    Which of nine wrong labels a digit gets is chosen by the attack, too, where any wrong answer will do: half a point of
-    error on two splits of seed 1.
+    Which of nine wrong labels a digit gets is chosen by the attack, too, where any wrong answer will do: half a
+    point of error on two splits of seed 1.
 
     Args:
         learner: to attack.
@@ -103,12 +103,16 @@ def best_options(learner: str, points: int, goal: str = "error-generic", *, quic
     return found | ({"outer_steps": 50} if quick else {})
 
 
+# Learners whose points carry over to others if they stay near the rows they start from, and what else helps them to.
+NEAR: dict[str, dict[str, Any]] = {"logistic": {"attack_steps": 300, "objective": "log-loss"}, "adaline": {}}
+
+
 def transfer_options(learner: str, points: int, *, quick: bool = False) -> dict[str, Any]:
     """Return our best attack on victims other than the learner that points are crafted against.
 
-    Points crafted against LR carry over to an MLP if they stay near the rows they start from: a hundred steps a tenth
-    as long, through a fifth of LR's long descent, with the log-loss, which keeps what carries over to ADALINE. Settings
-    were chosen on seeds 1 and 2. Points made for ADALINE or the MLP carry over as they are.
+    Points crafted against a linear learner carry over to an MLP if they stay near the rows they start from: a hundred
+    steps a tenth as long; for LR through a fifth of its long descent and with the log-loss, too. Settings were chosen
+    on seeds 1 and 2. Points made for the MLP carry over as they are.
 
     Args:
         learner: to attack.
@@ -116,11 +120,10 @@ def transfer_options(learner: str, points: int, *, quick: bool = False) -> dict[
         quick: whether to take half the steps, twice as long.
     """
     found = best_options(learner, points, quick=quick)
-    if learner != "logistic":
+    if learner not in NEAR:
         return found
     length, steps = (0.2, 50) if quick else (0.1, 100)
-    near = {"attack_steps": 300, "objective": "log-loss", "outer_step_size": length, "outer_steps": steps}
-    return found | near
+    return found | {"outer_step_size": length, "outer_steps": steps} | NEAR[learner]
 
 
 def poison(
