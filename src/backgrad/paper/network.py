@@ -88,6 +88,7 @@ def _craft(
     from ..threat.model import ThreatModel
 
     name, paper = settings["learner"], settings["method"] == "paper"
+    loss = LogLoss() if paper else SmoothZeroOne(settings["loss_width"])
     learner = _learner(name, table, settings["narrow"])
     if paper:
         schedule = Descent(settings["steps"], settings["step_size"], batch_size=settings["batch_size"])
@@ -104,13 +105,14 @@ def _craft(
             step_size=settings["outer_step_size"],
             redraw=name == "cnn",
             rehearsal=settings["rehearsal"],
+            hold_unit=settings["hold_unit"],
         )
     return attack.craft(
         learner,
         table.samples(rows.train),
         table.samples(rows.validation),
         schedule=dataclasses.replace(schedule, key=split_key(own)),
-        threat=ThreatModel(settings["points"], ErrorGeneric(LogLoss() if paper else SmoothZeroOne())),
+        threat=ThreatModel(settings["points"], ErrorGeneric(loss)),
         seed=attack_seed(own),
         adjoint=BackGradient() if paper else None,
         start=start,
