@@ -123,7 +123,7 @@ def test_official_test_rows_are_the_last_ones_all_of_them_and_none_else():
 
 
 def test_dropout_is_what_was_asked_for():
-    assert plan(dropout=0.35, outer_steps=150).attack == bg.JointAttack(dropout=0.35)
+    assert plan(dropout=0.35).attack == bg.JointAttack(dropout=0.35)
     assert plan(SPAM, dropout=0.0).attack == bg.JointAttack()
     with pytest.raises(InputError, match="belongs to --strategy joint"):
         plan(strategy="coordinate", dropout=0.35)
@@ -182,12 +182,6 @@ def test_knowledge_in_words():
     ]
     named = plan(knowledge="surrogate-learner", surrogates="mlp, adaline").threat.knowledge
     assert [type(m.learner) for m in named.ensemble] == [bg.MLP, bg.Adaline]
-
-
-def test_an_attack_whose_gradients_are_noisy_takes_twice_as_many_steps():
-    assert plan(dropout=0.35).attack.iterations == plan(SPAM).attack.iterations == 300
-    assert plan(SPAM, dropout=0.0).attack.iterations == plan(SPAM, learner="mlp").attack.iterations == 150
-    assert plan(SPAM, outer_steps=7).attack.iterations == 7
 
 
 def test_an_unknown_schedule_is_guessed_at_around_the_usual_one():
