@@ -201,6 +201,12 @@ def test_an_attack_on_the_network_looks_at_rows_near_its_boundaries():
     made = plan(bg.load("mnist"), learner="cnn")
     assert made.threat.goal == bg.ErrorGeneric(bg.SmoothZeroOne(0.15))
     assert not made.attack.hold_unit
+    # It trains with smaller steps than the victim, unless told otherwise.
+    assert (made.schedule.step_size, made.attack_schedule.step_size) == (0.05, 0.01)
+    told = plan(bg.load("mnist"), learner="cnn", attack_steps=7, attack_step_size=0.02).attack_schedule
+    assert (told.steps, told.step_size, told.momentum, told.batch_size) == (7, 0.02, 0.9, 100)
+    assert plan(bg.load("mnist"), learner="cnn", step_size=0.02).attack_schedule.step_size == 0.004
+    assert plan(bg.load("mnist"), learner="softmax").attack_schedule is None
     assert plan(bg.load("mnist"), learner="softmax").threat.goal == bg.ErrorGeneric(bg.SmoothZeroOne())
 
 

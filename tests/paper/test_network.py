@@ -10,7 +10,6 @@ SETTINGS |= {"victims_narrow": 1}
 PAPER = {"method": "paper", "step_size": 0.05, "steps": 20, "batch_size": 30, "outer_step_size": 0.5, "outer_steps": 1}
 PAPER |= {"halvings": 1}
 BEST = {"method": "best", "outer_step_size": 0.5, "outer_steps": 2, "rehearsal": 1}
-BEST |= {"loss_width": 0.15, "hold_unit": False}
 
 
 def do(**changed):

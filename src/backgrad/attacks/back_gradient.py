@@ -22,7 +22,9 @@ set to zero. The best iterate is kept, not the last, judged on the rows as they 
 Networks that start from other initial parameters end elsewhere, and points that were made for one start do nothing to
 another. With `redraw`, each gradient is taken through training from initial parameters drawn afresh, so that the
 attack is one on all of them. The objective of a single draw says little of an iterate then, and the last iterate is
-kept, where steps have become small; the result's health is judged from the schedule's own start.
+kept, where steps have become small; the result's health is judged from the schedule's own start. Where training is
+chaotic, as that of deep networks at large step sizes is, a draw's gradient says nothing of the others', and an attack
+through smaller steps than the victim's finds more (`backgrad.evaluation.networks`).
 
 A hypergradient costs as much as training is long, and points that harm a model halfway through its training lie near
 those that harm it at the end. With `rehearsal`, the search starts from points found against a fifth of the training

@@ -61,7 +61,9 @@ SEARCH: Group = {
         Objective, "Outer loss to maximise on validation rows (default: zero-one; squared for responses).", _ATTACK
     ),
     "adjoint": option(AdjointName, "How gradients go back through training.", _ATTACK, AdjointName.checkpointed),
-    "attack_step_size": option(float, "The attacker's own training step (default: the victim's).", _ATTACK),
+    "attack_step_size": option(
+        float, "The attacker's own training step (default: the victim's; cnn: a fifth of it).", _ATTACK
+    ),
     "attack_steps": option(int, "The attacker's own training steps (default: the victim's).", _ATTACK),
     "outer_step_size": option(float, "Length of a point's step (default: 1; discrete joint: 0.2).", _ATTACK),
     "outer_steps": option(

@@ -80,6 +80,7 @@ def _craft(
     from ..adjoints.back_gradient import BackGradient
     from ..attacks.back_gradient import JointAttack
     from ..attacks.pointwise import CoordinateAttack
+    from ..evaluation.networks import LOSS_WIDTH, smoother
     from ..evaluation.plan import attack_seed, split_key
     from ..learners.catalogue import default_schedule
     from ..schedules import Descent
@@ -88,7 +89,7 @@ def _craft(
     from ..threat.model import ThreatModel
 
     name, paper = settings["learner"], settings["method"] == "paper"
-    loss = LogLoss() if paper else SmoothZeroOne(settings["loss_width"])
+    loss = LogLoss() if paper else SmoothZeroOne(LOSS_WIDTH) if name == "cnn" else SmoothZeroOne()
     learner = _learner(name, table, settings["narrow"])
     if paper:
         schedule = Descent(settings["steps"], settings["step_size"], batch_size=settings["batch_size"])
@@ -99,13 +100,14 @@ def _craft(
             passes=2,
         )
     else:
-        schedule = default_schedule(name)
+        usual = default_schedule(name)
+        schedule = smoother(usual) if name == "cnn" else usual
         attack = JointAttack(
             iterations=settings["outer_steps"],
             step_size=settings["outer_step_size"],
             redraw=name == "cnn",
             rehearsal=settings["rehearsal"],
-            hold_unit=settings["hold_unit"],
+            hold_unit=name != "cnn",
         )
     return attack.craft(
         learner,

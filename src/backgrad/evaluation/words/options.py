@@ -20,7 +20,7 @@ class Options:
         momentum: γ of the victim's descent.
         batch_size: b, rows of each of its steps.
         l2: λ of the victim.
-        attack_step_size: η of the attacker's own training; the victim's where omitted.
+        attack_step_size: η of the attacker's own training; where omitted the victim's, or of a CNN a fifth of that.
         attack_steps: T of the attacker's own training; the victim's where omitted.
         outer_step_size: the length of a step of the attack.
         outer_steps: how many steps the attack takes: of all points together, or of each.

@@ -23,6 +23,7 @@ from ...threat.knowledge import Knowledge, Member, PerfectKnowledge, SurrogateDa
 from ...threat.labels import ChosenLabels, ChosenResponses, FlippedLabels, LabelRule
 from ...threat.losses import LearnerLoss, LogLoss, OuterLoss, SmoothZeroOne, SquaredLoss
 from ...threat.model import ThreatModel
+from ..networks import LOSS_WIDTH, smoother
 from ..plan import Plan
 from .feasible import learns_bounds, make_feasible
 from .options import Options
@@ -37,9 +38,8 @@ _IMPLICIT_L2 = 0.01
 # those we report, it adds 1.3 ± 0.9 points of test error for logistic regression, and nothing for the others.
 _DROPOUT = {"logistic": 0.2}
 
-# A network errs on so few rows that a few points can only move what lies near its boundaries. A zero-one loss of the
-# usual width, 0.5, sees mostly the others, and with its unit held little but the scale of all scores.
-_WIDTHS = {"cnn": 0.15}
+# Whose hypergradients are taken as `evaluation.networks` says.
+_NETWORKS = ("cnn",)
 
 # As many rows to measure success on as there are leave an attack less to fit.
 _REUSE = 1.0
@@ -57,9 +57,7 @@ def make_plan(options: Options, data: Dataset) -> Plan:
     l2 = options.l2 if options.l2 is not None else (_IMPLICIT_L2 if options.adjoint == "implicit" else 0.0)
     check_not_negative(l2=l2)
     schedule = _schedule(options)
-    inner = None
-    if options.attack_step_size is not None or options.attack_steps is not None:
-        inner = _attack_schedule(options, schedule)
+    inner = _attack_schedule(options, schedule)
     learner = make_learner(
         str(options.learner),
         n_features=data.n_features,
@@ -119,9 +117,17 @@ def _schedule(options: Options) -> Schedule:
     return dataclasses.replace(usual, steps=steps, step_size=step_size, momentum=momentum, batch_size=batch_size)
 
 
-def _attack_schedule(options: Options, schedule: Schedule) -> Descent:
+def _attack_schedule(options: Options, schedule: Schedule) -> Descent | None:
+    """Return how the attacker trains its copy of the victim, or None for as the victim is trained."""
+    asked = options.attack_step_size is not None or options.attack_steps is not None
     if not isinstance(schedule, Descent):
-        raise InputError("--attack-steps and --attack-step-size need a victim trained by descent: set --steps too.")
+        if asked:
+            raise InputError("--attack-steps and --attack-step-size need a victim trained by descent: set --steps too.")
+        return None
+    if options.learner in _NETWORKS:
+        schedule = smoother(schedule)
+    elif not asked:
+        return None
     return dataclasses.replace(
         schedule,
         steps=schedule.steps if options.attack_steps is None else options.attack_steps,
@@ -145,8 +151,8 @@ def _goal(options: Options, data: Dataset) -> Goal:
 
 
 def _outer_loss(options: Options, data: Dataset) -> OuterLoss:
-    width = _WIDTHS.get(str(options.learner), SmoothZeroOne().width)
-    losses = {"zero-one": SmoothZeroOne(width), "log-loss": LogLoss(), "squared": SquaredLoss()}
+    zero_one = SmoothZeroOne(LOSS_WIDTH) if options.learner in _NETWORKS else SmoothZeroOne()
+    losses = {"zero-one": zero_one, "log-loss": LogLoss(), "squared": SquaredLoss()}
     name = str(options.objective)
     if data.is_regression and name not in ("squared", "learner-loss"):
         raise InputError(f"--objective {name} needs classes; a regression takes squared.")
@@ -241,7 +247,7 @@ def _attack(options: Options, data: Dataset) -> Attack:
         given["dropout"] = usual if options.dropout is None else options.dropout
         # Holding the unit raises what an ensemble's victims suffer on average (by 1 point on other splits), and lowers
         # what the one suffers that is hurt least (by 2), which is what a cautious attacker looks at.
-        given["hold_unit"] = options.knowledge != "unknown-schedule" and str(options.learner) not in _WIDTHS
+        given["hold_unit"] = options.knowledge != "unknown-schedule" and options.learner not in _NETWORKS
     else:
         for name in ("dropout", "redraw", "rehearsal"):
             if getattr(options, name) not in (None, False):
