@@ -8,13 +8,12 @@ of the attacker's training steps: next to 0 where training is chaotic, as at the
 
 import argparse
 import dataclasses
-from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
 import backgrad as bg
+from backgrad.attacks.health import agreement
 from backgrad.attacks.preparation import prepare
 from backgrad.evaluation.networks import LOSS_WIDTH
 from backgrad.evaluation.plan import attack_seed, split_key
@@ -23,23 +22,6 @@ from backgrad.paper.tasks import open_digits, split_of
 
 # η, γ and T; the victim's first.
 _TRAININGS = ((0.05, 0.9, 200), (0.02, 0.9, 200), (0.01, 0.9, 200), (0.05, 0.0, 200), (0.05, 0.9, 60), (0.01, 0.9, 60))
-
-
-def cosines(gradients: np.ndarray) -> np.ndarray:
-    """Return the mean cosine over all pairs of draws, by point.
-
-    Args:
-        gradients: (draws, p, d).
-    """
-    draws = len(gradients)
-    unit = gradients / np.maximum(np.linalg.norm(gradients, axis=-1, keepdims=True), 1e-30)
-    # The squared length of a sum of unit vectors counts every pair twice, and each with itself.
-    return (np.sum(np.sum(unit, axis=0) ** 2, axis=-1) - draws) / (draws * (draws - 1))
-
-
-@eqx.filter_jit
-def _gradient(objective: Any, points: jax.Array, key: jax.Array) -> jax.Array:
-    return objective.redrawn(key).hypergradient(points).gradient
 
 
 def measure(schedule: bg.Descent, *, dataset: str, narrow: int, width: float, draws: int, seed: int) -> np.ndarray:
@@ -58,8 +40,7 @@ def measure(schedule: bg.Descent, *, dataset: str, narrow: int, width: float, dr
         start=None,
         devices=None,
     )
-    keys = jax.random.split(jax.random.key(seed + 1), draws)
-    return cosines(np.stack([_gradient(prepared.objective, prepared.start, key) for key in keys]))
+    return agreement(prepared.objective, prepared.start, jax.random.key(seed + 1), draws)
 
 
 def main() -> None:

@@ -249,3 +249,46 @@ def test_a_wrong_gradient_is_wrong_at_every_step_and_beside(wrong, monkeypatch):
     error = health.gradient_error(objective, points, key=jax.random.key(0))
     assert error == pytest.approx(abs(1 - 1 / wrong), rel=0.1) or error == pytest.approx(abs(wrong - 1), rel=0.1)
     assert judge(Evidence(**{**GOOD, "errors": (error, 1e-9)}))[0] == "suspect"
+
+
+# --- gradients of different draws -----------------------------------------------------------------
+
+
+def test_cosines_are_the_mean_over_pairs():
+    rng = np.random.default_rng(0)
+    gradients = rng.standard_normal((4, 3, 5)) * rng.uniform(0.1, 10, (4, 3, 1))
+    expected = []
+    for point in range(3):
+        g = gradients[:, point]
+        pairs = [g[i] @ g[j] / np.linalg.norm(g[i]) / np.linalg.norm(g[j]) for i in range(4) for j in range(i)]
+        expected.append(np.mean(pairs))
+    np.testing.assert_allclose(health.cosines(gradients), expected, rtol=1e-12)
+
+
+def test_equal_directions_have_cosine_one_and_zeros_or_infinities_none():
+    same = np.ones((3, 1, 4)) * np.array([1.0, 2.0, 5.0])[:, None, None]
+    np.testing.assert_allclose(health.cosines(same), 1.0)
+    np.testing.assert_allclose(health.cosines(np.array([[[1.0, 0.0]], [[0.0, 1.0]]])), 0.0, atol=1e-15)
+    lost = np.array([[[1.0, 0.0]], [[1.0, 0.0]], [[0.0, 0.0]], [[INF, 0.0]]])
+    np.testing.assert_allclose(health.cosines(lost), 2 / (4 * 3))
+
+
+def test_an_attack_that_redraws_says_how_far_its_gradients_agree():
+    # Of a network, whose initial parameters matter; through wild steps gradients have less in common.
+    found = {}
+    for step_size in (0.1, 5.0):
+        network = {"learner": bg.MLP(D, 2, (8,)), "schedule": bg.Descent(30, step_size, key=jax.random.key(7))}
+        found[step_size] = craft(bg.JointAttack(4, step_size=0.2, redraw=True), "box", **network).health.agreement
+    assert 0.2 < found[0.1] <= 1
+    assert abs(found[5.0]) < 0.2
+    assert craft(bg.JointAttack(4, step_size=0.2), "box", **network).health.agreement is None
+
+
+def test_an_attack_whose_gradients_do_not_agree_is_suspect():
+    evidence = {**GOOD, "agreement": 0.004, "evaluations": 150}
+    verdict, reason = judge(Evidence(**evidence))
+    assert verdict == "suspect"
+    assert "do not agree (mean cosine 0.004)" in reason
+    assert judge(Evidence(**{**evidence, "evaluations": 300}))[0] == "worked"
+    assert judge(Evidence(**{**evidence, "agreement": 0.1}))[0] == "worked"
+    assert judge(Evidence(**{**evidence, "agreement": -0.01, "evaluations": 9999}))[0] == "suspect"

@@ -103,6 +103,11 @@ class JointAttack(Attack):
     name = "joint"
     resumable = True
 
+    @property
+    def redraws(self) -> bool:
+        """Whether each step trains from initial parameters of its own."""
+        return self.redraw
+
     def __check_init__(self):
         check_count(iterations=self.iterations)
         check_count(least=0, rehearsal=self.rehearsal)

@@ -22,7 +22,7 @@ from ..threat.model import ThreatModel
 from ..types import Samples
 from .checkpoint import Checkpoint
 from .cost import Work
-from .health import AttackHealth, Evidence, gain_left, gradient_error, judge
+from .health import AttackHealth, Evidence, agreement, gain_left, gradient_error, judge
 from .objective import OuterObjective, evaluate_and_judge
 from .preparation import prepare
 from .starts import is_one_hot
@@ -74,6 +74,11 @@ class Attack(eqx.Module):
     name = "attack"
     #: Whether `search` takes a `Checkpoint` as a further keyword, and so goes on where it was stopped.
     resumable: ClassVar[bool] = False
+
+    @property
+    def redraws(self) -> bool:
+        """Whether each step trains from initial parameters of its own, so that steps must agree to lead anywhere."""
+        return False
 
     @abc.abstractmethod
     def search(
@@ -179,7 +184,7 @@ class Attack(eqx.Module):
             adjoint=", ".join(dict.fromkeys(type(a).__name__ for a in objective.adjoints)),
             attack=self.name,
             seed=seed,
-            health=examine(objective, feasible, begin, found, seed),
+            health=examine(objective, feasible, begin, found, seed, redraws=self.redraws),
         )
 
     def _resume_from(self, checkpoint: Checkpoint | None) -> dict[str, Checkpoint]:
@@ -200,7 +205,7 @@ def _hard(objective: OuterObjective, points: jax.Array, *, n_classes: int) -> tu
 
 
 def examine(
-    objective: OuterObjective, feasible: FeasibleSet, begin: jax.Array, found: Optimised, seed: int
+    objective: OuterObjective, feasible: FeasibleSet, begin: jax.Array, found: Optimised, seed: int, *, redraws: bool
 ) -> AttackHealth:
     """Return the evidence that a search which began at `begin` worked."""
     points = jnp.asarray(found.points)
@@ -218,6 +223,7 @@ def examine(
             0.0,
             True,
             0,
+            None,
             "nothing to do",
             sentence,
         )
@@ -231,6 +237,8 @@ def examine(
         feasible=bool(np.asarray(feasible.contains(points)).all()),
         training=Status(int(status)),
         gain_left=gain_left(objective, feasible, points),
+        agreement=float(np.mean(agreement(objective, begin, jax.random.fold_in(key, 2)))) if redraws else None,
+        evaluations=len(found.trace),
     )
     verdict, sentence = judge(evidence)
     return AttackHealth(
@@ -242,7 +250,8 @@ def examine(
         evidence.gain_left,
         float(feasible.share_at_bounds(points)),
         evidence.feasible,
-        len(found.trace),
+        evidence.evaluations,
+        evidence.agreement,
         verdict,
         sentence,
     )

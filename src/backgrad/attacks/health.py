@@ -28,6 +28,8 @@ _LEAST_RISE = 1e-3
 # attack counts as stalled.
 _PROBES = (0.1, 0.5)
 _STALL_LIMIT = 1.0
+# Initialisations between which gradients are compared.
+_DRAWS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,8 @@ class AttackHealth:
         share_at_bounds: the share of the points' coordinates at a bound of the feasible set.
         feasible: whether every point lies in the feasible set.
         evaluations: hypergradients computed.
+        agreement: of an attack that draws initial parameters anew at each step, the mean cosine between hypergradients
+            of the same point through different draws, at the start; None for other attacks.
         verdict: `"worked"`, `"suspect"`, `"failed"`, or `"nothing to do"` without points.
         sentence: the verdict's reason.
     """
@@ -60,6 +64,7 @@ class AttackHealth:
     share_at_bounds: float
     feasible: bool
     evaluations: int
+    agreement: float | None
     verdict: str
     sentence: str
 
@@ -141,6 +146,26 @@ def gain_left(objective: OuterObjective, feasible: FeasibleSet, points: jax.Arra
     return max([value - float(found.value) for value in values if math.isfinite(value)] + [0.0])
 
 
+def cosines(gradients: np.ndarray) -> np.ndarray:
+    """Return the mean cosine between a point's gradients over all pairs of draws, (p,).
+
+    Args:
+        gradients: (draws, p, d); those that are zero or not finite count as orthogonal to all others.
+    """
+    finite = np.where(np.isfinite(gradients), gradients, 0.0)
+    length = np.linalg.norm(finite, axis=-1, keepdims=True)
+    unit = np.divide(finite, length, out=np.zeros_like(finite), where=length > 0)
+    # The squared length of a sum of unit vectors counts every pair twice, and each with itself.
+    draws, own = len(unit), np.sum(unit**2, axis=(0, 2))
+    return (np.sum(np.sum(unit, axis=0) ** 2, axis=-1) - own) / (draws * (draws - 1))
+
+
+def agreement(objective: OuterObjective, points: jax.Array, key, draws: int = _DRAWS) -> np.ndarray:
+    """Return how far hypergradients through different initial parameters and batches agree, a mean cosine by point."""
+    keys = jax.random.split(key, draws)
+    return cosines(np.stack([np.asarray(differentiate(objective.redrawn(one), points).gradient) for one in keys]))
+
+
 @eqx.filter_jit
 def _probes(feasible: FeasibleSet, points: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
     """Return where single steps of several lengths lead."""
@@ -158,11 +183,21 @@ class Evidence:
     feasible: bool
     training: Status = Status.DONE
     gain_left: float = 0.0
+    agreement: float | None = None
+    evaluations: int = 0
 
     @property
     def gain(self) -> float:
         """How much the objective rose."""
         return self.objective_best - self.objective_start
+
+    @property
+    def wandered(self) -> bool:
+        """Whether steps on gradients of different draws went further at random than where these agree.
+
+        Of N unit steps with a mean cosine of ρ between them, N √ρ lie along what they have in common, and √N across.
+        """
+        return self.agreement is not None and self.evaluations * self.agreement < 1
 
     @property
     def drifted(self) -> str:
@@ -212,6 +247,11 @@ def _doubt(evidence: Evidence) -> str:
     worst = float(np.max([e for e in evidence.errors if e is not None], initial=0.0))  # NaN if one of them is
     if not worst <= _GRADIENT_LIMIT:
         return f"a hypergradient differs from a finite difference by {worst:.1%}: the optimum may be missed"
+    if evidence.wandered:
+        return (
+            f"hypergradients through different initial parameters do not agree (mean cosine {evidence.agreement:.3f}), "
+            "so the attack went at random: let it train by smaller steps, or take more steps"
+        )
     if evidence.gain_left > _STALL_LIMIT * evidence.gain:
         return (
             f"one more step gains {evidence.gain_left:.2g}, and all steps together gained {evidence.gain:.2g}: the "

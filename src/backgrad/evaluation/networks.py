@@ -5,7 +5,7 @@ what lies near its boundaries; a smooth zero-one loss of the usual width, 0.5, s
 unit held little but the scale of all scores. And at the victim's own step size its training is chaotic: hypergradients
 of the same points through two initialisations have nothing in common (a mean cosine of 0.00), so that climbing them is
 a random walk. Through training with a fifth of the step size they agree (0.11), and what they find harms the victim.
-`benchmarks/agreement.py` measures both.
+`python -m benchmarks.agreement` prints such cosines.
 """
 
 import dataclasses
