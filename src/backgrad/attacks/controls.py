@@ -8,7 +8,7 @@ from ..checks import check_count
 from ..threat.feasible import FeasibleSet
 from .base import Attack, Optimised, Progress
 from .cost import Work
-from .objective import OuterObjective, evaluate
+from .objective import OuterObjective, evaluate, evaluate_and_judge
 
 
 class LabelFlip(Attack):
@@ -73,7 +73,7 @@ class RandomPoints(Attack):
     def work(self, objective: OuterObjective, feasible: FeasibleSet, start: jax.Array, *, seed: int) -> list[Work]:
         """Return the evaluations of the start and of the draws."""
         del feasible, seed
-        return [Work(evaluate, lambda _: (objective, start), 1, 1 + self.draws, lambda _: 0)]
+        return [Work(evaluate_and_judge, lambda _: (objective, start), 1, 1 + self.draws, lambda _: 0)]
 
 
 def unoptimised(points: jax.Array, trace=()) -> Optimised:

@@ -267,17 +267,16 @@ def _join(leaves, dtype):
 
 
 @eqx.filter_jit
-def evaluate(objective: OuterObjective, points: Float[Array, "p _"]) -> Float[Array, ""]:
-    """Return 𝒜, compiled."""
-    return objective(points)
-
-
-@eqx.filter_jit
 def evaluate_and_judge(
     objective: OuterObjective, points: Float[Array, "p _"]
 ) -> tuple[Float[Array, ""], Int[Array, ""]]:
     """Return 𝒜 and the worst status of its trainings, compiled."""
     return objective.judged(points)
+
+
+def evaluate(objective: OuterObjective, points: Float[Array, "p _"]) -> Float[Array, ""]:
+    """Return 𝒜; of the compiled function that also judges, so that one compilation serves both."""
+    return evaluate_and_judge(objective, points)[0]
 
 
 @eqx.filter_jit

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InputError
 from ..studies.plan import Outcome, canonical
 from ..studies.tasks import Task, in_float64, numbers
-from ..studies.threads import one_thread
+from ..threads import one_thread
 
 if TYPE_CHECKING:
     from ..evaluation.plan import Plan, Rows

@@ -21,6 +21,7 @@ from ..attacks.base import AttackResult
 from ..defences.base import Sanitiser
 from ..errors import EmptyClassError, InputError, NumericalError, TrustedRowsError
 from ..learners.base import Member
+from ..threads import one_thread
 from ..threat.evasion import Evasion, Viewed
 from .metrics import error_rate
 from .plan import Plan, Rows, Table, as_samples, split_key
@@ -228,24 +229,25 @@ def defence_table(
     flips, health = np.zeros(shape[1:]), {int(budget): [] for budget in budgets}
     warnings: dict[str, None] = {}
     steps = _Steps(progress, len(budgets) * len(splits) * (1 + (len(defences) if adaptive else 0)))
-    for k, rows in enumerate(splits):
-        number = first_split + k
-        judge = _Judge(plan, table, rows, (seed, number), victim, view)
-        for b, budget in enumerate(budgets):
-            judge = dataclasses.replace(judge, plan=plan.with_budget(int(budget)))
-            attack = craft_on_split(judge.plan, table, rows, seed=(seed, number), progress=steps.one())
-            health[int(budget)].append(attack.health.verdict)
-            flips[b, k] = judge.judge(None, (attack.start, attack.start_labels)).test
-            for i, (name, defence) in enumerate(everyone.items()):
-                try:
-                    found = _measure(judge, defence, attack, steps if adaptive and defence is not None else None)
-                except (EmptyClassError, TrustedRowsError, NumericalError) as error:
-                    if defence is None:  # the victim failed, not a defence of it
-                        raise
-                    warnings[f"{name} at {budget} points, split {number + 1}: {error}"] = None
-                    continue
-                for measure, value in found.items():
-                    measures[measure][i, b, k] = value
+    with one_thread:  # fits of a few hundred rows wait for threads longer than they calculate
+        for k, rows in enumerate(splits):
+            number = first_split + k
+            judge = _Judge(plan, table, rows, (seed, number), victim, view)
+            for b, budget in enumerate(budgets):
+                judge = dataclasses.replace(judge, plan=plan.with_budget(int(budget)))
+                attack = craft_on_split(judge.plan, table, rows, seed=(seed, number), progress=steps.one())
+                health[int(budget)].append(attack.health.verdict)
+                flips[b, k] = judge.judge(None, (attack.start, attack.start_labels)).test
+                for i, (name, defence) in enumerate(everyone.items()):
+                    try:
+                        found = _measure(judge, defence, attack, steps if adaptive and defence is not None else None)
+                    except (EmptyClassError, TrustedRowsError, NumericalError) as error:
+                        if defence is None:  # the victim failed, not a defence of it
+                            raise
+                        warnings[f"{name} at {budget} points, split {number + 1}: {error}"] = None
+                        continue
+                    for measure, value in found.items():
+                        measures[measure][i, b, k] = value
     warnings |= _unknown(everyone, measures["adaptive_error"])
     n = len(splits[0].train)
     counts = np.asarray(budgets, int)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..studies.plan import Outcome
 from ..studies.tasks import numbers
-from ..studies.threads import one_thread
+from ..threads import one_thread
 from .tasks import open_digits, split_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..studies.plan import Outcome, plain
 from ..studies.tasks import in_float64
-from ..studies.threads import one_thread
+from ..threads import one_thread
 from .tasks import open_digits, split_of
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..studies.plan import Outcome
 from ..studies.tasks import in_float64, number
-from ..studies.threads import one_thread
+from ..threads import one_thread
 from .tasks import open_digits, split_of
 
 # Rounds of a timing, after one that compiles; the fastest is taken.

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..studies.plan import Outcome, plain
 from ..studies.tasks import Task, attack_data, in_float64, numbers
-from ..studies.threads import one_thread
+from ..threads import one_thread
 
 if TYPE_CHECKING:
     from ..evaluation.plan import Rows, Table

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..threads import one_thread
 from .plan import Outcome, Run, canonical, plain
-from .threads import one_thread
 
 if TYPE_CHECKING:
     from ..evaluation.plan import Rows

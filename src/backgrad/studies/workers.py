@@ -20,9 +20,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from ..errors import BackgradError, InputError
+from ..threads import one_thread
 from .plan import Outcome, Run, task_version
 from .tasks import resolve
-from .threads import one_thread
 
 # Seconds that a cluster has to answer, and that it may be without any worker.
 _ANSWER, _PATIENCE = 10, 60.0

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_info
 
-from backgrad.studies import threads as module
-from backgrad.studies.threads import one_thread
+from backgrad import threads as module
+from backgrad.threads import one_thread
 
 
 def threads():
@@ -97,7 +97,7 @@ def test_ctrl_c_while_it_is_entered_does_not_keep_the_process(moment):
 import concurrent.futures, threading
 import numpy
 from threadpoolctl import threadpool_info
-from backgrad.studies.threads import one_thread
+from backgrad.threads import one_thread
 
 def threads():
     return [pool["num_threads"] for pool in threadpool_info()]
