@@ -12,8 +12,10 @@ import backgrad as bg
 from backgrad.adjoints.check import check_gradient
 from backgrad.attacks.objective import differentiate, evaluate
 from backgrad.attacks.preparation import make_objective
+from backgrad.defences.base import known_evasion
 from backgrad.defences.catalogue import SANITISERS, make_sanitiser
 from backgrad.defences.distance import Slab, Sphere
+from backgrad.defences.loss import LossTrim
 from backgrad.errors import InputError
 from backgrad.learners.estimator import LearnerClassifier
 from backgrad.threat.evasion import Evasion
@@ -55,6 +57,27 @@ def test_penalty_is_the_mean_excess_over_the_margin(defence):
         along = np.sum((points - centres[labels]) * normals[labels], axis=1)
         ratio = np.abs(along) / np.asarray(known.widths)[labels]
     assert free - bound == pytest.approx(0.7 * np.maximum(ratio - 1 + 0.1, 0).mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sphere", "knn-distance", "anomaly", "label-sanitisation", "lof", "spectral"])
+def test_points_of_classes_that_are_not_cleaned_are_spared(name):
+    whole, part = make_sanitiser(name), make_sanitiser(name).set_params(sampling_strategy=[0])
+    far, labels = 9 * np.random.default_rng(0).uniform(size=(6, problems.D)), np.array([0, 1, 1, 0, 1, 0])
+    points = bg.Samples(jnp.asarray(far), one_hot(labels, 2), jnp.ones(6))
+    every, some = (np.asarray(known_evasion(one, X, Y).excess(points, None, None)) for one in (whole, part))
+    np.testing.assert_allclose(some, np.where(labels == 0, every, -1), rtol=1e-12)
+    assert known_evasion(part, X, Y).describe()["classes"] == [0]
+    none, bound = (
+        float(evaluate(objective(e, np.ones(3, int)), jnp.asarray(far[:3]))) for e in (None, known_evasion(part, X, Y))
+    )
+    assert none == pytest.approx(bound, rel=1e-12)
+
+
+def test_the_loss_let_pass_is_that_of_rows_which_may_go():
+    known = known_evasion(LossTrim(fraction=0.2, sampling_strategy=[1]), X, Y)
+    np.testing.assert_array_equal(known.inside.x, X[Y == 1])
+    np.testing.assert_array_equal(known.inside.y, np.eye(2)[Y[Y == 1]])
+    assert isinstance(known_evasion(LossTrim(fraction=0.2), X, Y), type(known.inside))
 
 
 @pytest.mark.parametrize("name", mostly_slow(SANITISERS, "slab", "loss-trim", "spectral", "trim"))

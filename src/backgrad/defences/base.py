@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from imblearn.base import BaseSampler
+from imblearn.utils import check_sampling_strategy
 from scipy import sparse
 
 from ..checks import check_share
 from ..errors import EmptyClassError, InputError
-from ..threat.evasion import Evasion
+from ..threat.evasion import Evasion, Spared
 
 #: Features (p, d) and labels 0..k−1 (p,) of an attacker's points.
 Added = tuple[np.ndarray, np.ndarray]
@@ -77,6 +78,8 @@ class Sanitiser(BaseSampler):
     def evasion(self, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> Evasion | None:
         """Return what an attacker who knows this defence, and these clean rows, keeps to; None where none is known.
 
+        It is what points of the classes that are cleaned keep to; `known_evasion` spares those of the others.
+
         Args:
             x: clean features, (n, d).
             y: their labels 0..k−1, (n,).
@@ -128,6 +131,28 @@ class Sanitiser(BaseSampler):
         require_all_classes(np.asarray(y)[~removed], classes)
         self.removed_indices_, self.sample_indices_ = np.flatnonzero(removed), np.flatnonzero(~removed)
         return X[self.sample_indices_], y[self.sample_indices_]
+
+
+def known_evasion(defence: Any, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> Evasion | None:
+    """Return what an attacker keeps to who knows a defence, which classes it cleans among it; None where none is known.
+
+    Args:
+        defence: a `Sanitiser`, or a robust learner that has `evasion` too.
+        x: clean features, (n, d).
+        y: their labels 0..k−1, (n,), as `sampling_strategy` has them.
+        added: the attacker's points as they are, if any.
+    """
+    found = defence.evasion(x, y, added)
+    if found is None:
+        return None
+    judged = cleaned_classes(defence, with_added(x, y, added)[1])
+    return found if judged.all() else Spared(found, judged.astype(float))
+
+
+def cleaned_classes(defence: Any, y: np.ndarray) -> np.ndarray:
+    """Tell which classes 0..k−1 of rows of these labels a defence cleans, (k,)."""
+    chosen = check_sampling_strategy(getattr(defence, "sampling_strategy", "all"), y, "clean-sampling")
+    return np.isin(np.arange(int(y.max()) + 1), list(chosen))
 
 
 def with_added(x: np.ndarray, y: np.ndarray, added: Added | None) -> tuple[np.ndarray, np.ndarray]:

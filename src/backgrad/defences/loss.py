@@ -31,7 +31,7 @@ from ..errors import InputError, NumericalError
 from ..learners.seeding import seeded
 from ..threat.evasion import Evasion
 from ..types import Params, Samples
-from .base import Added, Sanitiser, most_suspicious
+from .base import Added, Sanitiser, cleaned_classes, most_suspicious
 
 # --- alternating between a fit and a choice of rows -----------------------------------------------
 
@@ -222,7 +222,8 @@ class Trimming(Sanitiser):
         """Return the loss that these clean rows would let pass, under the attacker's model."""
         del added  # it is the model of the moment that tells the losses
         self.check_settings()
-        return LossEvasion(x, np.eye(max(int(y.max()) + 1, 2))[y], self.fraction)
+        free = cleaned_classes(self, y)[y]
+        return LossEvasion(x[free], np.eye(max(int(y.max()) + 1, 2))[y[free]], self.fraction)
 
     def _trimmed(self, x: np.ndarray, y: np.ndarray, free: np.ndarray) -> Trimmed:
         rng = np.random.default_rng(self.random_state)
@@ -290,7 +291,7 @@ class LossEvasion(Evasion):
     all rows, which makes its limit a little lower: a margin allows for that.
 
     Args:
-        x: clean features, (n, d).
+        x: features of the clean rows that may be left out, (n, d).
         y: their soft labels (or responses), (n, k).
         fraction: the share of rows that the defence leaves out.
     """

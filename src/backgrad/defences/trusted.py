@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
 from ..checks import check_count, is_number
 from ..errors import InputError, TrustedRowsError, UnsupportedError
@@ -30,6 +29,7 @@ from ..learners.fitting import check_schedule, check_size
 from ..learners.seeding import seeded
 from ..learners.surrogate import surrogate_for
 from ..schedules import Descent
+from ..threads import one_thread
 from .base import Sanitiser, most_suspicious, read_trusted
 from .harm import labelled, weight_effects
 from .loss import fitted, log_losses
@@ -241,7 +241,7 @@ class RONI(TrustingSanitiser):
     def _retrained(self, estimator, x, y, trusted: Trusted, bases) -> np.ndarray:
         """Train on each base set with each row."""
         # So little work is not worth handing out: on a busy machine threads that wait for each other take most of it.
-        with threadpool_limits(1, user_api="blas"):
+        with one_thread:
             return np.mean([self._impacts(estimator, x, y, trusted, base) for base in bases], axis=0)
 
     def _impacts(self, estimator, x, y, trusted: Trusted, base: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.base import clone
 
 from ..attacks.base import AttackResult
-from ..defences.base import Sanitiser
+from ..defences.base import Sanitiser, known_evasion
 from ..errors import EmptyClassError, InputError, NumericalError, TrustedRowsError
 from ..learners.base import Member
 from ..threads import one_thread
@@ -291,7 +291,7 @@ def _adaptive(
     know = getattr(defence, "evasion", None)
     fresh: Any = judge.prepare(defence) if isinstance(defence, Sanitiser) else defence
     clean = judge.seen(judge.table.x[rows.train]), y[rows.train]
-    first = fresh.evasion(*clean) if know is not None else None
+    first = known_evasion(fresh, *clean) if know is not None else None
     if first is None:
         progress(1.0)
         return
@@ -314,7 +314,7 @@ def _adaptive(
         yield points, labels
         done += 1
         # What the defence makes of the rows as they are now, points included.
-        second = fresh.evasion(*clean, (judge.seen(points), labels))
+        second = known_evasion(fresh, *clean, (judge.seen(points), labels))
         if second is not None and not eqx.tree_equal(second, first):
             yield craft(second, margin)
         done += 1

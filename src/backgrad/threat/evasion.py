@@ -99,6 +99,28 @@ class Viewed(Evasion):
         return {**self.inside.describe(), "margin": self.margin, "strength": self.strength}
 
 
+class Spared(Evasion):
+    """Evades a defence that judges rows of some classes alone: points of the others pass wherever they are.
+
+    Args:
+        inside: what to keep to in the classes judged, by its excess alone.
+        judged: 1 for each class that is judged and 0 for the others, (k,).
+    """
+
+    inside: Evasion
+    judged: Any
+
+    def excess(self, points: Samples, learner: Any, params: Params) -> Float[Array, "p"]:
+        """Return the excess of points by the share of their label that is judged; −1 of those that are not."""
+        share = points.y @ jnp.asarray(self.judged, points.x.dtype)
+        return share * (self.inside.excess(points, learner, params) + 1) - 1
+
+    def describe(self) -> dict[str, object]:
+        """Return what is known of the defence, and which classes it judges."""
+        judged = np.flatnonzero(np.asarray(self.judged)).tolist()
+        return {**self.inside.describe(), "margin": self.margin, "strength": self.strength, "classes": judged}
+
+
 class _Narrowed(_Wrapped):
     r"""Points of a convex set that lie in a convex region besides, each in a region of its own.
 
