@@ -151,7 +151,7 @@ def known_evasion(defence: Any, x: np.ndarray, y: np.ndarray, added: Added | Non
 
 def cleaned_classes(defence: Any, y: np.ndarray) -> np.ndarray:
     """Tell which classes 0..k−1 of rows of these labels a defence cleans, (k,)."""
-    chosen = check_sampling_strategy(getattr(defence, "sampling_strategy", "all"), y, "clean-sampling")
+    chosen: Any = check_sampling_strategy(getattr(defence, "sampling_strategy", "all"), y, "clean-sampling")
     return np.isin(np.arange(int(y.max()) + 1), list(chosen))
 
 
