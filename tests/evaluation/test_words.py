@@ -186,12 +186,12 @@ def test_knowledge_in_words():
 
 def test_an_unknown_schedule_is_guessed_at_around_the_usual_one():
     made = plan(knowledge="unknown-schedule", learner="logistic")
-    assert (made.attack.iterations, plan().attack.iterations) == (300, 150)
+    assert (made.attack.iterations, plan().attack.iterations) == (600, 150)
     assert (made.attack.hold_unit, plan().attack.hold_unit) == (False, True)
     assert plan(knowledge="unknown-schedule", outer_steps=4).attack.iterations == 4
     members = made.threat.knowledge.ensemble
     guesses = [(m.schedule.step_size, m.schedule.steps, m.learner.l2) for m in members]
-    assert guesses == [(0.5, 1500, 0.0), (0.1, 100, 0.0), (0.5, 300, 0.1), (0.5, 750, 0.001)]
+    assert guesses == [(0.5, 1500, 0.0), (0.1, 100, 0.0), (0.2, 750, 0.1), (0.5, 750, 0.001)]
     assert len({str(m.schedule.key) for m in members}) == 4
     with pytest.raises(InputError, match="set --steps too"):
         plan(knowledge="unknown-schedule", adjoint="implicit")

@@ -67,7 +67,7 @@ SEARCH: Group = {
     "attack_steps": option(int, "The attacker's own training steps (default: the victim's).", _ATTACK),
     "outer_step_size": option(float, "Length of a point's step (default: 1; discrete joint: 0.2).", _ATTACK),
     "outer_steps": option(
-        int, "Steps of all points (default: 150; unknown-schedule: 300) or of each (default: 100).", _ATTACK
+        int, "Steps of all points (default: 150; unknown-schedule: 600) or of each (default: 100).", _ATTACK
     ),
     "redraw": option(
         bool,
