@@ -259,6 +259,9 @@ def _network(results: Results, *, quick: bool) -> list[Claim]:
     best = {(a, b): errors(b, "best", a) for a in figure5.LEARNERS for b in figure5.LEARNERS}
     null, to_flips = (interval(paper["cnn", "cnn"] - control["cnn"]) for control in (clean, flips))
     network = f"{fine(clean['cnn'])} to {fine(paper['cnn', 'cnn'])}; difference {null}, to flips {to_flips}"
+    if not quick:
+        single = figure5.victim_errors(results, "cnn", "paper", "cnn") - figure5.victim_errors(results, "cnn", "clean")
+        network += f"; of one network a split, as in the paper, {interval(single[:, 0])}"
     effects = [
         _effect(points, errors("cnn", "best", "cnn", points), errors("cnn", "flips", None, points), clean["cnn"])
         for points in (figure5.POINTS, figure5.MANY)

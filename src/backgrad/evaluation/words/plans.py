@@ -45,8 +45,8 @@ _NETWORKS = ("cnn",)
 _REUSE = 1.0
 
 # How an attacker who does not know the schedule guesses at it: step size and steps in shares of the usual ones, L2.
-# Strongly regularised training goes in smaller steps: in the usual ones logistic regression does not settle on digits but
-# oscillates, and an attack fits the phase in which its guess happens to end.
+# Strongly regularised training goes in smaller steps: in the usual ones logistic regression does not settle on digits
+# but oscillates, and an attack fits the phase in which its guess happens to end.
 _GUESSES = ((1.0, 1.0, 0.0), (0.2, 1 / 15, 0.0), (0.4, 0.5, 0.1), (1.0, 0.5, 0.001))
 _CAUTION = 0.35
 # An ensemble's objective rises more slowly than one victim's.
