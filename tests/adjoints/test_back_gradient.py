@@ -185,3 +185,9 @@ def test_implicit_raises_where_the_hessian_is_singular_and_damping_mends_it():
         jax.block_until_ready(jax.grad(loss)(clean.x, Implicit()))
     damped = jax.grad(loss)(clean.x, dataclasses.replace(Implicit(), damping=1e-3))
     assert np.isfinite(damped).all()
+
+
+def test_a_gradient_that_ran_away_is_compared_to_nothing():
+    agreement = compare_gradients(np.full(3, 1e200), np.ones(3))
+    assert np.isnan(agreement.cosine)
+    assert np.isnan(agreement.error)

@@ -127,7 +127,8 @@ def check_gradient(
 def compare_gradients(a: PyTree, b: PyTree) -> Agreement:
     """Return the cosine of the angle between two gradients, and ‖a − b‖ / ‖b‖."""
     first, second = np.asarray(ravel_pytree(a)[0]), np.asarray(ravel_pytree(b)[0])
-    norms = float(np.linalg.norm(first)), float(np.linalg.norm(second))
+    with np.errstate(over="ignore"):  # a reversal that ran away has a length of infinity, which is told below
+        norms = float(np.linalg.norm(first)), float(np.linalg.norm(second))
     if min(norms) == 0 or not np.isfinite(norms).all():
         return Agreement(float("nan"), float("nan"))
     return Agreement(float(first @ second) / (norms[0] * norms[1]), float(np.linalg.norm(first - second)) / norms[1])
