@@ -42,11 +42,11 @@ class _Controller:
                 done.set_result(None)
 
 
-class OneThread:
+class OneThread(contextlib.ContextDecorator):
     """Limits linear algebra while any run is being done, also by threads side by side.
 
-    Only libraries that are loaded by then are limited; a task that loads more of them enters once more after that.
-    Ctrl-C while it is entered or left is as Ctrl-C inside.
+    Functions can be decorated with it, too. Only libraries that are loaded by then are limited; a task that loads
+    more of them enters once more after that. Ctrl-C while it is entered or left is as Ctrl-C inside.
     """
 
     def __init__(self):

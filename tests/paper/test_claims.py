@@ -152,11 +152,8 @@ def test_a_null_effect_is_an_interval_with_zero_and_quick_runs_cannot_tell(tmp_p
     assert "30 points" in str(found[0].best_attack)
     # All networks of a split err alike here, so that one of them shows what all of them show.
     told = found[0].paper_method.split("; ")
-    assert (
-        told[1]
-        .removeprefix("difference ")
-        .startswith(told[2].removeprefix("of one network a split, as in the paper, "))
-    )
+    alone = told[2].removeprefix("of one network a split, as in the paper, ")
+    assert told[1].startswith(f"difference {alone}, ")
     strong = {
         **rises,
         ("paper", "cnn", "cnn"): 0.01,

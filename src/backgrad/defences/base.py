@@ -137,12 +137,13 @@ def known_evasion(defence: Any, x: np.ndarray, y: np.ndarray, added: Added | Non
     """Return what an attacker keeps to who knows a defence, which classes it cleans among it; None where none is known.
 
     Args:
-        defence: a `Sanitiser`, or a robust learner that has `evasion` too.
+        defence: a `Sanitiser`, or a robust learner, which may have `evasion` too.
         x: clean features, (n, d).
         y: their labels 0..k−1, (n,), as `sampling_strategy` has them.
         added: the attacker's points as they are, if any.
     """
-    found = defence.evasion(x, y, added)
+    know = getattr(defence, "evasion", None)
+    found = None if know is None else know(x, y, added)
     if found is None:
         return None
     judged = cleaned_classes(defence, with_added(x, y, added)[1])

@@ -176,6 +176,7 @@ class _Verdict:
         return float(np.mean(~self.keep[:n])), float(np.mean(~points)) if points.size else np.nan
 
 
+@one_thread  # fits of a few hundred rows wait for threads longer than they calculate
 def defence_table(
     plan: Plan,
     table: Table,
@@ -229,25 +230,24 @@ def defence_table(
     flips, health = np.zeros(shape[1:]), {int(budget): [] for budget in budgets}
     warnings: dict[str, None] = {}
     steps = _Steps(progress, len(budgets) * len(splits) * (1 + (len(defences) if adaptive else 0)))
-    with one_thread:  # fits of a few hundred rows wait for threads longer than they calculate
-        for k, rows in enumerate(splits):
-            number = first_split + k
-            judge = _Judge(plan, table, rows, (seed, number), victim, view)
-            for b, budget in enumerate(budgets):
-                judge = dataclasses.replace(judge, plan=plan.with_budget(int(budget)))
-                attack = craft_on_split(judge.plan, table, rows, seed=(seed, number), progress=steps.one())
-                health[int(budget)].append(attack.health.verdict)
-                flips[b, k] = judge.judge(None, (attack.start, attack.start_labels)).test
-                for i, (name, defence) in enumerate(everyone.items()):
-                    try:
-                        found = _measure(judge, defence, attack, steps if adaptive and defence is not None else None)
-                    except (EmptyClassError, TrustedRowsError, NumericalError) as error:
-                        if defence is None:  # the victim failed, not a defence of it
-                            raise
-                        warnings[f"{name} at {budget} points, split {number + 1}: {error}"] = None
-                        continue
-                    for measure, value in found.items():
-                        measures[measure][i, b, k] = value
+    for k, rows in enumerate(splits):
+        number = first_split + k
+        judge = _Judge(plan, table, rows, (seed, number), victim, view)
+        for b, budget in enumerate(budgets):
+            judge = dataclasses.replace(judge, plan=plan.with_budget(int(budget)))
+            attack = craft_on_split(judge.plan, table, rows, seed=(seed, number), progress=steps.one())
+            health[int(budget)].append(attack.health.verdict)
+            flips[b, k] = judge.judge(None, (attack.start, attack.start_labels)).test
+            for i, (name, defence) in enumerate(everyone.items()):
+                try:
+                    found = _measure(judge, defence, attack, steps if adaptive and defence is not None else None)
+                except (EmptyClassError, TrustedRowsError, NumericalError) as error:
+                    if defence is None:  # the victim failed, not a defence of it
+                        raise
+                    warnings[f"{name} at {budget} points, split {number + 1}: {error}"] = None
+                    continue
+                for measure, value in found.items():
+                    measures[measure][i, b, k] = value
     warnings |= _unknown(everyone, measures["adaptive_error"])
     n = len(splits[0].train)
     counts = np.asarray(budgets, int)
@@ -288,10 +288,9 @@ def _adaptive(
         made = craft_on_split(mine, judge.table, rows, seed=judge.seed, progress=progress)
         yield made.points, made.labels
         return
-    know = getattr(defence, "evasion", None)
     fresh: Any = judge.prepare(defence) if isinstance(defence, Sanitiser) else defence
     clean = judge.seen(judge.table.x[rows.train]), y[rows.train]
-    first = known_evasion(fresh, *clean) if know is not None else None
+    first = known_evasion(fresh, *clean)
     if first is None:
         progress(1.0)
         return
