@@ -7,9 +7,13 @@ m parameters, T training steps, b rows of a mini-batch.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 Params = PyTree[Float[Array, "..."], "Params"]
+
+#: Features (p, d) and labels 0..k−1 (p,), or responses (p, k), of an attacker's points.
+Added = tuple[np.ndarray, np.ndarray]
 
 
 class Samples(NamedTuple):
@@ -67,3 +71,10 @@ def concatenate(blocks: tuple[Samples, ...]) -> Samples:
     if len(blocks) == 1:
         return blocks[0]
     return Samples(*(jnp.concatenate(parts) for parts in zip(*blocks, strict=True)))
+
+
+def with_added(x: np.ndarray, y: np.ndarray, added: Added | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (n, d) and labels or responses of clean rows, and of an attacker's points after them."""
+    if added is None:
+        return x, y
+    return np.concatenate([x, added[0]]), np.concatenate([y, np.asarray(added[1]).reshape(-1, *y.shape[1:])])

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from backgrad.defences.base import with_added
 from backgrad.defences.distance import Sphere, SphereEvasion
 from backgrad.defences.neighbours import KnnDistance, LabelSanitisation
 from backgrad.testing import SanitiserContract
 from backgrad.threat.feasible import Box
+from backgrad.types import with_added
 from tests.testing.support import promises, refuse
 
 

@@ -16,9 +16,7 @@ from scipy import sparse
 from ..checks import check_share
 from ..errors import EmptyClassError, InputError
 from ..threat.evasion import Evasion, Spared
-
-#: Features (p, d) and labels 0..k−1 (p,) of an attacker's points.
-Added = tuple[np.ndarray, np.ndarray]
+from ..types import Added, with_added
 
 
 class Sanitiser(BaseSampler):
@@ -154,11 +152,6 @@ def cleaned_classes(defence: Any, y: np.ndarray) -> np.ndarray:
     """Tell which classes 0..k−1 of rows of these labels a defence cleans, (k,)."""
     chosen: Any = check_sampling_strategy(getattr(defence, "sampling_strategy", "all"), y, "clean-sampling")
     return np.isin(np.arange(int(y.max()) + 1), list(chosen))
-
-
-def with_added(x: np.ndarray, y: np.ndarray, added: Added | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return features and labels of clean rows, and of an attacker's points after them."""
-    return (x, y) if added is None else (np.concatenate([x, added[0]]), np.append(y, added[1]))
 
 
 def dense(x: Any) -> np.ndarray:

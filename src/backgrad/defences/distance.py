@@ -19,8 +19,8 @@ from jaxtyping import Array, Float
 from ..errors import InputError
 from ..threat.evasion import Evasion, InSlab, InSphere
 from ..threat.feasible import FeasibleSet
-from ..types import Params, Samples
-from .base import Added, Sanitiser, count_classes, with_added
+from ..types import Added, Params, Samples, with_added
+from .base import Sanitiser, count_classes
 
 
 class _FromCentre(Sanitiser):

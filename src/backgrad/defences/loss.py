@@ -30,8 +30,8 @@ from ..checks import check_count, check_share
 from ..errors import InputError, NumericalError
 from ..learners.seeding import seeded
 from ..threat.evasion import Evasion
-from ..types import Params, Samples
-from .base import Added, Sanitiser, cleaned_classes, most_suspicious
+from ..types import Added, Params, Samples
+from .base import Sanitiser, cleaned_classes, most_suspicious
 
 # --- alternating between a fit and a choice of rows -----------------------------------------------
 

@@ -27,8 +27,8 @@ from sklearn.neighbors import NearestNeighbors
 from ..checks import check_count
 from ..errors import InputError, TrustedRowsError
 from ..threat.evasion import Evasion
-from ..types import Params, Samples
-from .base import Added, Sanitiser, by_class, class_limits, read_trusted, require_all_classes, with_added
+from ..types import Added, Params, Samples, with_added
+from .base import Sanitiser, by_class, class_limits, read_trusted, require_all_classes
 from .nearness import Crowd, crowd, rank
 
 

@@ -22,8 +22,8 @@ from sklearn.neighbors import LocalOutlierFactor
 
 from ..checks import check_count
 from ..threat.evasion import Evasion
-from ..types import Params, Samples
-from .base import Added, Sanitiser, by_class, with_added
+from ..types import Added, Params, Samples, with_added
+from .base import Sanitiser, by_class
 from .nearness import Crowd, crowd, rank
 from .neighbours import neighbour_distances
 

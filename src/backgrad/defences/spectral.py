@@ -22,8 +22,8 @@ from scipy.linalg import eigh
 
 from ..errors import InputError
 from ..threat.evasion import Evasion
-from ..types import Params, Samples
-from .base import Added, Sanitiser, by_class, class_limits, with_added
+from ..types import Added, Params, Samples, with_added
+from .base import Sanitiser, by_class, class_limits
 
 # Of the power iteration; an attack needs no better direction where two are nearly as good.
 _MOST_STEPS = 500

@@ -19,7 +19,7 @@ from ..schedules import Converged, Descent, Schedule
 from ..status import Status
 from ..threat.knowledge import Member
 from ..training import Trained, largest_curvature, train
-from ..types import Samples
+from ..types import Added, Samples, with_added
 from .plan import Rows, Table, attack_seed, split_key
 
 
@@ -48,17 +48,12 @@ def train_and_predict(learner: Any, blocks: tuple[Samples, ...], schedule: Sched
     return np.asarray(found), int(trained.status) == Status.DIVERGED
 
 
-def with_points(table: Table, rows: Rows, added: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the features and labels of the training rows, with points added."""
-    x, y = table.x[rows.train], table.y[rows.train]
-    if added is None:
-        return x, y
-    return np.concatenate([x, added[0]]), np.concatenate([y, np.asarray(added[1]).reshape(-1, *y.shape[1:])])
+def with_points(table: Table, rows: Rows, added: Added | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features and the labels or responses of the training rows, with points added."""
+    return with_added(table.x[rows.train], table.y[rows.train], added)
 
 
-def fit_victim(
-    victim: Any, table: Table, rows: Rows, added: tuple[np.ndarray, np.ndarray] | None, *, seed: tuple[int, int]
-) -> Any:
+def fit_victim(victim: Any, table: Table, rows: Rows, added: Added | None, *, seed: tuple[int, int]) -> Any:
     """Return a victim, trained from scratch on a split's training rows and points.
 
     Args:
