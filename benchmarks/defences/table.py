@@ -1,7 +1,7 @@
 """The defence table of every data set, learner and budget: `python -m benchmarks.defences.table`.
 
 One line a defence: error without an attack, under an attack that does not know the defence, under one that does, and
-what was left out. Attacks take 60 steps. `--json` keeps what is done after each combination, and goes on from there;
+what was left out. Attacks take 60 steps. `--json` keeps what is done after each split, and goes on from there;
 `--markdown` writes all that is in it as the tables of the documentation.
 """
 
@@ -19,6 +19,7 @@ from backgrad.evaluation.metrics import student_interval
 from backgrad.evaluation.security_curve import budget_of
 from backgrad.evaluation.words import Options, make_plan, open_data, resolve
 from backgrad.evaluation.words.defences import make_defences
+from backgrad.folders import write_whole
 from backgrad.learners.base import Member
 
 # Training and validation rows.
@@ -27,14 +28,14 @@ DATA = {
     "mnist-1-7": (100, 400),
     "breast-cancer": (150, 150),
     "ransomware": (100, 400),
-    "mnist": (300, 500),
+    "mnist": (200, 400),
 }
 SHARES = (0.05, 0.1, 0.2)
 TRUSTED, REMOVED, SPLITS, STEPS = 100, 0.2, 3, 60
 
 
-def measure(name: str, learner: str, share: float) -> dict:
-    """Return the table of one combination, as plain values."""
+def measure(name: str, learner: str, share: float, number: int) -> dict:
+    """Return the table of one combination on one split, as plain values."""
     data = open_data(name)
     train, validation = DATA[name]
     points = budget_of(share, train)
@@ -43,14 +44,22 @@ def measure(name: str, learner: str, share: float) -> dict:
         Options(learner=kind if learner == "linear" else learner, points=points, outer_steps=STEPS), data.dataset
     )
     plan = make_plan(options, data.dataset)
-    splits = [
-        rows.with_trusted(TRUSTED) for rows in data.splits(train=train, validation=validation, seed=0, count=SPLITS)
-    ]
+    splits = list(data.splits(train=train, validation=validation, seed=0, count=SPLITS))
     defences = make_defences(None, Member(plan.learner, plan.schedule), fraction=REMOVED, train=train, seed=0)
     begin = time.perf_counter()
-    found = defence_table(plan, data.table, splits, defences=defences, budgets=[points], seed=0)
+    found = defence_table(
+        plan,
+        data.table,
+        [splits[number].with_trusted(TRUSTED)],
+        defences=defences,
+        budgets=[points],
+        seed=0,
+        first_split=number,
+    )
     return {
         "seconds": time.perf_counter() - begin,
+        "train": train,
+        "validation": validation,
         "points": points,
         "flips": found.label_flips[0].tolist(),
         "defences": {one: {m: found.of(m, one)[0].tolist() for m in MEASURES} for one in found.names},
@@ -58,11 +67,29 @@ def measure(name: str, learner: str, share: float) -> dict:
     }
 
 
+def joined(before: dict | None, more: dict) -> dict:
+    """Return what is known of a combination with one more split."""
+    if before is None:
+        return more
+    defences = {
+        name: {m: before["defences"][name][m] + values for m, values in measures.items()}
+        for name, measures in more["defences"].items()
+    }
+    return {
+        **before,
+        "seconds": before["seconds"] + more["seconds"],
+        "flips": before["flips"] + more["flips"],
+        "defences": defences,
+        "warnings": list(dict.fromkeys(before["warnings"] + more["warnings"])),
+    }
+
+
 def show(key: str, found: dict) -> None:
     """Print one table, in percent, with half the 95 % interval where there are three splits."""
     flips = 100 * np.mean(found["flips"])
     print(
-        f"\n{key}: {found['points']} points, {SPLITS} splits, {found['seconds']:.0f} s; label flips alone {flips:.1f}"
+        f"\n{key}: {found['points']} points on {found['train']} rows, {len(found['flips'])} splits, "
+        f"{found['seconds']:.0f} s; label flips alone {flips:.1f}"
     )
     print(f"{'defence':20}{'no attack':>14}{'unknown':>14}{'known':>14}{'points out':>12}{'clean out':>12}{'s':>9}")
     for name, measures in found["defences"].items():
@@ -88,7 +115,8 @@ def write_markdown(path: pathlib.Path, done: dict[str, dict]) -> None:
 
 
 def _markdown(name: str, learner: str, found: dict[float, dict]) -> str:
-    train, points = DATA[name][0], ", ".join(f"{one['points']} ({share:.0%})" for share, one in found.items())
+    points = ", ".join(f"{one['points']} ({share:.0%})" for share, one in found.items())
+    train = " or ".join(dict.fromkeys(str(one["train"]) for one in found.values()))
     flips = ", ".join(f"{100 * np.mean(one['flips']):.1f}" for one in found.values())
     heads = ["defence", "no attack", *(f"{share:.0%}, {kind}" for share in found for kind in ("unknown", "known"))]
     lines = [
@@ -133,15 +161,15 @@ def main() -> None:
         for learner in arguments.learners:
             for name in arguments.data:
                 key = _key(name, learner, share)
-                if key not in done:
-                    try:
-                        done[key] = measure(name, learner, share)
-                    except DatasetError as error:
-                        print(f"{key}: left out ({error})")
-                        continue
-                    arguments.json.write_text(json.dumps(done))
-                    jax.clear_caches()  # programs of other shapes are of no more use, and their memory maps run out
+                try:
+                    for number in range(len(done[key]["flips"]) if key in done else 0, SPLITS):
+                        done[key] = joined(done.get(key), measure(name, learner, share, number))
+                        write_whole(arguments.json, json.dumps(done).encode())
+                except DatasetError as error:
+                    print(f"{key}: left out ({error})")
+                    continue
                 show(key, done[key])
+                jax.clear_caches()  # programs of other shapes are of no more use, and their memory maps run out
     if arguments.markdown is not None:
         write_markdown(arguments.markdown, done)
 

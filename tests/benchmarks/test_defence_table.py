@@ -1,0 +1,49 @@
+"""The benchmark of defences keeps every split that is done, and goes on from there."""
+
+import json
+
+import pytest
+from benchmarks.defences import table
+
+from backgrad.evaluation.defence_table import MEASURES
+
+
+def _found(number: int) -> dict:
+    values = {measure: [0.1 * number + 0.01 * i] for i, measure in enumerate(MEASURES)}
+    defences = {"none": {**values, "adaptive_error": [float("nan")]}, "x": values}
+    return {
+        "seconds": 1.0,
+        "train": 150,
+        "validation": 150,
+        "points": 8,
+        "flips": [0.1 * number],
+        "defences": defences,
+        "warnings": ["known to nobody"],
+    }
+
+
+def test_a_stopped_benchmark_goes_on_from_the_last_split(monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def measure(name, learner, share, number):
+        asked.append((name, learner, share, number))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return _found(number)
+
+    monkeypatch.setattr(table, "measure", measure)
+    kept, written = tmp_path / "kept.json", tmp_path / "tables.md"
+    words = ["--json", str(kept), "--data", "breast-cancer", "--learners", "mlp", "--shares", "0.05"]
+    monkeypatch.setattr("sys.argv", ["table", *words, "--markdown", str(written)])
+    with pytest.raises(KeyboardInterrupt):
+        table.main()
+    assert not written.exists()
+    table.main()
+    assert [number for *_, number in asked] == [0, 1, 2, 2]
+    (found,) = json.loads(kept.read_text()).values()
+    assert (found["flips"], found["seconds"], found["warnings"]) == ([0.0, 0.1, 0.2], 3.0, ["known to nobody"])
+    assert found["defences"]["x"]["clean_error"] == pytest.approx([0.0, 0.1, 0.2])
+    text = written.read_text()
+    assert "150 training rows; 8 (5%) points; label flips alone 10.0 %." in text
+    assert "| none | 10.0 | 11.0 | – |" in text
+    assert "3 splits" in capsys.readouterr().out
