@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from backgrad.errors import DatasetError
-from backgrad.evaluation.defence_table import MEASURES, defence_table
+from backgrad.evaluation.defence_table import MEASURES, UNDEFENDED, defence_table
 from backgrad.evaluation.metrics import student_interval
 from backgrad.evaluation.security_curve import budget_of
 from backgrad.evaluation.words import Options, make_plan, open_data, resolve
@@ -104,14 +104,45 @@ def _key(name: str, learner: str, share: float) -> str:
 
 
 def write_markdown(path: pathlib.Path, done: dict[str, dict]) -> None:
-    """Write one table a data set and learner: errors without an attack, and under both attackers at every share."""
-    parts = []
+    """Write what is left of the harm, and one table a data set and learner: errors without and under both attackers."""
+    parts = [_summary(done)]
     for name in DATA:
         for learner in ("linear", "mlp"):
             shares = [share for share in SHARES if _key(name, learner, share) in done]
             if shares:
                 parts.append(_markdown(name, learner, {share: done[_key(name, learner, share)] for share in shares}))
     path.write_text("\n".join(parts))
+
+
+def _summary(done: dict[str, dict]) -> str:
+    """Return a table of what a defence costs without an attack, and of the share of the harm that it leaves.
+
+    Harm is the test error beyond that of the undefended model without an attack, so what a defence costs counts as
+    harm that it leaves; 100 % is what the attack does to the undefended model. Means over data sets and learners.
+    """
+    names = dict.fromkeys(name for one in done.values() for name in one["defences"] if name != UNDEFENDED)
+    heads = ["defence", "cost", *(f"{share:.0%}, {kind}" for share in SHARES for kind in ("unknown", "known"))]
+    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
+    for name in names:
+        cost = [_mean(one, name, "clean_error") - _mean(one, UNDEFENDED, "clean_error") for one in done.values()]
+        cells = [f"{100 * np.mean(cost):.1f}"]
+        for share in SHARES:
+            at_share = [one for key, one in done.items() if key.endswith(f" {share:.0%}")]
+            for measure in ("oblivious_error", "adaptive_error"):
+                left = np.array([_harm_left(one, name, measure) for one in at_share])
+                cells.append(f"{100 * left.mean():.0f}" if np.isfinite(left).all() and left.size else "–")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _mean(found: dict, defence: str, measure: str) -> float:
+    known = [value for value in found["defences"][defence][measure] if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _harm_left(found: dict, defence: str, measure: str) -> float:
+    before = _mean(found, UNDEFENDED, "clean_error")
+    return (_mean(found, defence, measure) - before) / (_mean(found, UNDEFENDED, "oblivious_error") - before)
 
 
 def _markdown(name: str, learner: str, found: dict[float, dict]) -> str:
