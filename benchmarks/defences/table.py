@@ -136,8 +136,8 @@ def _summary(done: dict[str, dict]) -> str:
 
 
 def _mean(found: dict, defence: str, measure: str) -> float:
-    known = [value for value in found["defences"][defence][measure] if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
+    known = _known(found["defences"][defence][measure])
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _harm_left(found: dict, defence: str, measure: str) -> float:
@@ -168,8 +168,12 @@ def _markdown(name: str, learner: str, found: dict[float, dict]) -> str:
     return "\n".join([*lines, ""])
 
 
+def _known(values: list[float]) -> np.ndarray:
+    return np.array([v for v in values if v is not None and np.isfinite(v)])
+
+
 def _cell(values: list[float], *, spread: bool = True) -> str:
-    known = np.array([v for v in values if v is not None and np.isfinite(v)])
+    known = _known(values)
     if not known.size:
         return "–"
     ends = student_interval(known)
