@@ -184,8 +184,10 @@ def attack(settings: Settings, digits: Digits, sizes: Sizes, *, epochs: int, see
 
 def judge(
     settings: Settings, digits: Digits, result: Any, sizes: Sizes, *, epochs: int, seed: int, victims: int
-) -> dict[str, list[float]]:
-    """Return test errors of victims whose initial parameters and batches the attacker never saw."""
+) -> dict[str, dict[str, list[float]]]:
+    """Return errors of victims whose initial parameters and batches the attacker never saw, on test rows and on the
+    validation rows that it saw.
+    """
     added = {
         "clean": None,
         "label_flip": (result.start, result.start_labels),
@@ -193,16 +195,18 @@ def judge(
     }
     # The attacker's keys follow from the seed's own key; these from another.
     base = jax.random.key(seed + 2**20)
-    found: dict[str, list[float]] = {}
+    x = np.concatenate([digits.x_test, digits.validation.x])
+    true = {"test": digits.y_test, "validation": np.argmax(digits.validation.y, axis=1)}
+    found: dict[str, dict[str, list[float]]] = {where: {name: [] for name in added} for where in true}
     for name, points in added.items():
         block = () if points is None else (bg.samples(*points, 10, dtype=np.float32),)
-        rows, errors = sizes.train + (0 if points is None else sizes.points), []
+        rows = sizes.train + (0 if points is None else sizes.points)
         for number in range(victims):
             plan = schedule(settings.eta, epochs, sizes.batch, rows, jax.random.fold_in(base, number))
-            labels, diverged = train_and_predict(settings.victim, (digits.train, *block), plan, digits.x_test)
-            errors.append(error_rate(labels, digits.y_test))
-            print(f"  {name}: {errors[-1]:.2%}{' (diverged)' if diverged else ''}", flush=True)
-        found[name] = errors
+            labels, diverged = train_and_predict(settings.victim, (digits.train, *block), plan, x)
+            for where, given in zip(true, np.split(labels, [sizes.test]), strict=True):
+                found[where][name].append(error_rate(given, true[where]))
+            print(f"  {name}: {found['test'][name][-1]:.2%}{' (diverged)' if diverged else ''}", flush=True)
     return found
 
 
@@ -227,8 +231,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             **common,
             "quick": arguments.quick,
         },
-        "errors": errors,
-        "mean": {name: float(np.mean(values)) for name, values in errors.items()},
+        "errors": errors["test"],
+        "mean": {name: float(np.mean(values)) for name, values in errors["test"].items()},
+        "mean_on_validation": {name: float(np.mean(values)) for name, values in errors["validation"].items()},
         "objective": [float(value) for value in result.trace],
         "health": {"verdict": result.health.verdict, "sentence": result.health.sentence},
         "seconds": {
@@ -259,7 +264,8 @@ def report(found: dict[str, Any]) -> str:
     seconds, lines = found["seconds"], [""]
     for name, errors in found["errors"].items():
         each = ", ".join(f"{error:.2%}" for error in errors)
-        lines.append(f"{name.replace('_', ' '):<11} {np.mean(errors):7.2%}   ({each})")
+        seen = found["mean_on_validation"][name]
+        lines.append(f"{name.replace('_', ' '):<11} {np.mean(errors):7.2%}   ({each}; validation {seen:.2%})")
     pace = "all before" if seconds["hypergradient"] is None else f"{seconds['hypergradient']:.2f} s a hypergradient"
     lines.append(
         f"{pace}, search {seconds['search']:.0f} s, victims {seconds['victims']:.0f} s, "
