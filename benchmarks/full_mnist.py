@@ -73,9 +73,9 @@ def _settings() -> dict[str, Settings]:
     zero_one, narrow = bg.SmoothZeroOne(0.2), bg.SmoothZeroOne(LOSS_WIDTH)
     return {
         "softmax": Settings(softmax, softmax, 0.1, 0.1, 80, 100, 8.0, zero_one),
-        # Gradients of different draws agree better through training at half the victims' step size.
+        # Points found through training at half the victims' step size do more harm, see docs/full-mnist.md.
         "mlp": Settings(mlp, mlp, 0.1, 0.05, 100, 60, 1.0, narrow, hold_unit=False),
-        # An eighth of the width costs a twentieth of the time; at a step of 0.1 the CNN diverges now and then.
+        # An eighth of the width costs half of what a quarter does; at a step of 0.1 the CNN diverges now and then.
         "cnn": Settings(cnn, cnn.narrow(8), 0.05, 0.01, 40, 60, 1.5, narrow, hold_unit=False),
     }
 
