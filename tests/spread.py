@@ -151,7 +151,9 @@ def attack(kind):
         "joint": (bg.JointAttack(8, step_size=0.3, dropout=0.2), bg.ErrorGeneric()),
         "rehearsed": (bg.JointAttack(4, step_size=0.3, rehearsal=3), goal),
         "coordinate": (bg.CoordinateAttack(2, step_size=0.3, passes=1), bg.ErrorGeneric()),
+        "subpopulation": (bg.SubpopulationAttack(6), bg.ErrorGeneric()),
     }[kind]
+    labels = bg.ChosenLabels() if kind == "subpopulation" else bg.FlippedLabels()
     steps = []
 
     def count(event, duration, **_):
@@ -164,7 +166,7 @@ def attack(kind):
             clean,
             judged,
             schedule=bg.Descent(10, 0.5),
-            threat=bg.ThreatModel(5, goal=wanted),
+            threat=bg.ThreatModel(5, goal=wanted, labels=labels),
             seed=0,
             devices=devices,
         )

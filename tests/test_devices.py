@@ -75,7 +75,7 @@ def test_of_mini_batches_no_more_than_their_rows_move(case):
 
 
 @pytest.mark.parametrize(
-    "case", mostly_slow([f"attack:{kind}" for kind in ("joint", "rehearsed", "coordinate")], *QUICK)
+    "case", mostly_slow([f"attack:{kind}" for kind in ("joint", "rehearsed", "coordinate", "subpopulation")], *QUICK)
 )
 def test_an_attack_on_four_devices_is_that_on_one(case):
     told = found(case)

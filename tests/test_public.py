@@ -105,6 +105,7 @@ NAMES = [
     "SquaredLoss",
     "Standardised",
     "Status",
+    "SubpopulationAttack",
     "Surrogate",
     "SurrogateData",
     "Surrogates",

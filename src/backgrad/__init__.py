@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .attacks.controls import LabelFlip, RandomPoints
     from .attacks.health import AttackHealth
     from .attacks.pointwise import CoordinateAttack, GreedyAttack
+    from .attacks.subpopulation import SubpopulationAttack
     from .auditing.audit import AuditResult, audit
     from .datasets import Dataset, encode, infer_schema, list_datasets, load, load_table, read_table, split_rows
     from .defences.bagging import bagged
@@ -75,6 +76,7 @@ _HOMES = {
     "attacks.controls": ["LabelFlip", "RandomPoints"],
     "attacks.health": ["AttackHealth"],
     "attacks.pointwise": ["CoordinateAttack", "GreedyAttack"],
+    "attacks.subpopulation": ["SubpopulationAttack"],
     "auditing.audit": ["AuditResult", "audit"],
     "datasets": [
         "Dataset",

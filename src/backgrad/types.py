@@ -73,6 +73,11 @@ def concatenate(blocks: tuple[Samples, ...]) -> Samples:
     return Samples(*(jnp.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
 
+def with_reused(validation: Samples, train: Samples, weight: float) -> Samples:
+    """Return validation rows, and training rows after them at so many times their weight; without these for 0."""
+    return concatenate((validation, train._replace(weight=weight * train.weight))) if weight else validation
+
+
 def with_added(x: np.ndarray, y: np.ndarray, added: Added | None) -> tuple[np.ndarray, np.ndarray]:
     """Return features (n, d) and labels or responses of clean rows, and of an attacker's points after them."""
     if added is None:

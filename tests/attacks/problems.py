@@ -46,17 +46,22 @@ ATTACKS = {
     ("greedy", "binary"): bg.GreedyAttack(5, step_size=1.5, epsilon=1e-3),
     ("coordinate", "box"): bg.CoordinateAttack(3, step_size=0.3, epsilon=1e-3, passes=3),
     ("coordinate", "binary"): bg.CoordinateAttack(3, step_size=1.5, epsilon=1e-3, passes=3),
+    ("subpopulation", "box"): bg.SubpopulationAttack(20),
+    ("subpopulation", "binary"): bg.SubpopulationAttack(20),
     ("label-flip", "box"): bg.LabelFlip(),
     ("label-flip", "binary"): bg.LabelFlip(),
     ("random", "box"): bg.RandomPoints(4),
     ("random", "binary"): bg.RandomPoints(4),
 }
+# Who labels the points.
+LABELS = {name: bg.ChosenLabels() if name == "subpopulation" else bg.FlippedLabels() for name, _ in ATTACKS}
 GRADIENT_ATTACKS = [case for case in ATTACKS if case[0] in ("joint", "greedy", "coordinate")]
 
 
 def craft(attack, kind, *, seed=3, points=P, **settings):
     """Run an attack on the problem."""
-    settings = {"schedule": SCHEDULE, "threat": bg.ThreatModel(points, feasible=SETS[kind]), **settings}
+    threat = bg.ThreatModel(points, feasible=SETS[kind], labels=LABELS[attack.name])
+    settings = {"schedule": SCHEDULE, "threat": threat, **settings}
     model = settings.pop("learner", LEARNER)
     return attack.craft(model, train_rows(kind), validation_rows(kind), seed=seed, **settings)
 

@@ -152,6 +152,7 @@ COVERED = {
     },
     bg.GreedyAttack: {"max_steps", "step_size", "epsilon", "halvings"},
     bg.CoordinateAttack: {"max_steps", "step_size", "epsilon", "passes", "halvings"},
+    bg.SubpopulationAttack: {"candidates", "redraw", "finalists", "draws"},  # see test_subpopulation.py
     bg.RandomPoints: {"draws"},
     bg.LabelFlip: set(),
 }
@@ -169,6 +170,7 @@ def test_every_declared_setting_of_an_attack_has_a_test_that_it_acts(kind):
     }
     # References are run at settings of which none is at its default.
     own = {"dropout", "redraw", "rehearsal", "halvings", "hold_unit"}  # which have tests of their own
+    own |= {"finalists"} | ({"draws"} if kind is bg.SubpopulationAttack else set())
     assert moved == COVERED[kind] - own
 
 

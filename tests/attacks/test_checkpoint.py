@@ -64,6 +64,23 @@ def test_a_search_that_was_killed_and_goes_on_ends_with_the_same_bytes(attack, k
         assert memory.saves == -(-attack.iterations // 2) + 21  # nothing was done twice
 
 
+def test_a_search_over_subpopulations_goes_on_too():
+    attack = bg.SubpopulationAttack(12, redraw=True, finalists=2, draws=2)
+    whole = craft(attack, "box", schedule=BATCHES)
+    for saves in (3, 11, 15):  # among first guesses, among their variations, among the finals
+        again, memory = killed(attack, "box", saves)
+        assert again.points.tobytes() == whole.points.tobytes()
+        np.testing.assert_array_equal(again.trace, whole.trace)
+        assert again.health == whole.health
+        assert memory.saves == len(whole.trace) == attack.evaluations == 12 + 3 * 2
+    told = []
+    finished = craft(attack, "box", schedule=BATCHES, checkpoint=memory, progress=told.append)
+    assert finished.points.tobytes() == whole.points.tobytes()
+    assert told == []
+    with pytest.raises(InputError, match="the state of another search"):
+        craft(attack, "box", schedule=BATCHES, checkpoint=memory, seed=4)
+
+
 def test_the_search_after_one_that_stalled_goes_on_too(monkeypatch):
     monkeypatch.setattr(back_gradient, "gain_left", lambda *_: np.inf)
     attack = bg.JointAttack(5)

@@ -9,6 +9,7 @@ from backgrad.errors import InputError
 from tests.attacks.problems import (
     ATTACKS,
     GRADIENT_ATTACKS,
+    LABELS,
     LEARNER,
     SCHEDULE,
     SETS,
@@ -41,9 +42,9 @@ def test_points_start_from_different_training_rows_with_wrong_labels(name, kind)
     result = crafted(name, kind)
     rows = origins(result, kind)
     assert len(set(rows)) == P
-    np.testing.assert_array_equal(result.labels, 1 - true_labels(kind)[rows])
+    np.testing.assert_array_equal(result.start_labels, 1 - true_labels(kind)[rows])
     # As many of one class as of the other.
-    assert result.labels.sum() == P // 2
+    assert result.start_labels.sum() == P // 2
 
 
 @every_attack
@@ -66,13 +67,16 @@ def test_attacks_that_follow_gradients_raise_the_objective_and_more_than_random_
 def test_results_name_the_attack_and_equal_threat_models(name, kind):
     result = crafted(name, kind)
     assert (result.attack, result.adjoint, result.seed) == (name, "Checkpointed", 3)
-    assert result.threat_model == bg.ThreatModel(P, feasible=SETS[kind])
+    assert result.threat_model == bg.ThreatModel(P, feasible=SETS[kind], labels=LABELS[name])
 
 
 @every_attack
 def test_the_share_at_bounds_is_that_of_zeros_and_ones(name, kind):
     result = crafted(name, kind)
-    at_bounds = np.isin(result.points, [0.0, 1.0]).mean()
+    coordinates = result.points
+    if LABELS[name] == bg.ChosenLabels():  # labels are coordinates, too
+        coordinates = np.concatenate([coordinates, np.eye(2)[result.labels]], axis=1)
+    at_bounds = np.isin(coordinates, [0.0, 1.0]).mean()
     assert result.health.share_at_bounds == pytest.approx(at_bounds, rel=1e-6)  # may be computed in float32
 
 

@@ -98,6 +98,24 @@ def test_other_draws_at_each_step_are_what_was_asked_for():
         plan(strategy="coordinate", redraw=True)
 
 
+def test_a_search_over_subpopulations_chooses_labels_and_judges_by_the_error_itself():
+    made = plan(strategy="subpopulation", outer_steps=9, redraw=True)
+    assert made.attack == bg.SubpopulationAttack(9, redraw=True)
+    assert made.threat.labels == bg.ChosenLabels()
+    assert made.threat.goal == bg.ErrorGeneric(bg.SmoothZeroOne(0.01))
+    assert made.reuse == 0.0
+    # It follows no gradients, and so trains the network as its victim is trained.
+    assert make_plan(Options(learner="cnn", strategy="subpopulation"), DIGITS).attack_schedule is None
+    assert make_plan(Options(learner="cnn"), DIGITS).attack_schedule is not None
+    for name, value in (("outer_step_size", 0.3), ("epsilon", 0.1), ("dropout", 0.1), ("rehearsal", 3)):
+        with pytest.raises(InputError, match=f"--{name.replace('_', '-')} belongs to .*; subpopulation has none"):
+            plan(strategy="subpopulation", **{name: value})
+    with pytest.raises(InputError, match="chooses labels: leave --labels flipped out"):
+        plan(strategy="subpopulation", labels="flipped")
+    with pytest.raises(InputError, match="--strategy subpopulation needs classes"):
+        plan(bg.load("diabetes"), learner=None, objective=None, strategy="subpopulation")
+
+
 def test_batches_are_what_was_asked_for():
     assert plan(batch_size=7, momentum=0.5).schedule == bg.Descent(1500, 0.25, 0.5, batch_size=7)
     assert make_plan(Options(learner="cnn"), DIGITS).schedule.batch_size == 100

@@ -4,7 +4,7 @@ import pytest
 
 from backgrad import attacks
 from backgrad.testing import AttackContract
-from tests.attacks.problems import ATTACKS, LEARNER, SCHEDULE, SETS, P, train_rows, validation_rows
+from tests.attacks.problems import ATTACKS, LABELS, LEARNER, SCHEDULE, SETS, P, train_rows, validation_rows
 from tests.testing.support import concrete
 
 
@@ -16,7 +16,7 @@ class TestAttacks(AttackContract):
     @pytest.fixture(autouse=True)
     def _choose(self, name, kind):
         self.name, self.kind = name, kind
-        self.optimises = name in ("joint", "greedy", "coordinate")
+        self.optimises = name in ("joint", "greedy", "coordinate", "subpopulation")
 
     def attack(self):
         return ATTACKS[self.name, self.kind]
@@ -29,6 +29,9 @@ class TestAttacks(AttackContract):
 
     def feasible(self):
         return SETS[self.kind]
+
+    def labels(self):
+        return LABELS[self.name]
 
     def train_rows(self):
         return train_rows(self.kind)

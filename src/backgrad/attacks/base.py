@@ -74,6 +74,8 @@ class Attack(eqx.Module):
     name = "attack"
     #: Whether `search` takes a `Checkpoint` as a further keyword, and so goes on where it was stopped.
     resumable: ClassVar[bool] = False
+    #: Whether `search` follows hypergradients, which its health then looks at.
+    climbs: ClassVar[bool] = True
 
     @property
     def redraws(self) -> bool:
@@ -184,7 +186,7 @@ class Attack(eqx.Module):
             adjoint=", ".join(dict.fromkeys(type(a).__name__ for a in objective.adjoints)),
             attack=self.name,
             seed=seed,
-            health=examine(objective, feasible, begin, found, seed, redraws=self.redraws),
+            health=examine(self, objective, feasible, begin, found, seed),
         )
 
     def _resume_from(self, checkpoint: Checkpoint | None) -> dict[str, Checkpoint]:
@@ -205,9 +207,9 @@ def _hard(objective: OuterObjective, points: jax.Array, *, n_classes: int) -> tu
 
 
 def examine(
-    objective: OuterObjective, feasible: FeasibleSet, begin: jax.Array, found: Optimised, seed: int, *, redraws: bool
+    attack: Attack, objective: OuterObjective, feasible: FeasibleSet, begin: jax.Array, found: Optimised, seed: int
 ) -> AttackHealth:
-    """Return the evidence that a search which began at `begin` worked."""
+    """Return the evidence that an attack's search which began at `begin` worked."""
     points = jnp.asarray(found.points)
     if len(points) == 0:
         value, status = evaluate_and_judge(objective, begin)
@@ -232,13 +234,16 @@ def examine(
     evidence = Evidence(
         objective_start=float(first),
         objective_best=float(last),
-        errors=(gradient_error(objective, begin, key=key), gradient_error(objective, points, key=key)),
+        errors=(gradient_error(objective, begin, key=key), gradient_error(objective, points, key=key))
+        if attack.climbs
+        else (None, None),
         drift=found.drift,
         feasible=bool(np.asarray(feasible.contains(points)).all()),
         training=Status(int(status)),
-        gain_left=gain_left(objective, feasible, points),
-        agreement=float(np.mean(agreement(objective, begin, jax.random.fold_in(key, 2)))) if redraws else None,
+        gain_left=gain_left(objective, feasible, points) if attack.climbs else 0.0,
+        agreement=float(np.mean(agreement(objective, begin, jax.random.fold_in(key, 2)))) if attack.redraws else None,
         evaluations=len(found.trace),
+        climbs=attack.climbs,
     )
     verdict, sentence = judge(evidence)
     return AttackHealth(

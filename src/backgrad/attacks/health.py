@@ -40,14 +40,16 @@ class AttackHealth:
         objective_start: 𝒜 at the first iterate.
         objective_best: 𝒜 at the iterate that was kept.
         gradient_error_first: relative error of the hypergradient at the first iterate, against a directional central
-            difference in float64; None where float64 is off or there was nothing to check.
+            difference in float64; None where float64 is off, where there was nothing to check, or for a search that
+            follows no gradients.
         gradient_error_last: the same at the iterate that was kept.
         drift: the largest reversal drift seen; 0 for exact adjoints.
         training: how training on the kept points ended, the worst of an ensemble.
-        gain_left: how much 𝒜 still rises by the best of a few single steps from the kept iterate.
+        gain_left: how much 𝒜 still rises by the best of a few single steps from the kept iterate; 0 for a search that
+            follows no gradients.
         share_at_bounds: the share of the points' coordinates at a bound of the feasible set.
         feasible: whether every point lies in the feasible set.
-        evaluations: hypergradients computed.
+        evaluations: hypergradients computed, or, by a search that follows none, values of 𝒜.
         agreement: of an attack that draws initial parameters anew at each step, the mean cosine between hypergradients
             of the same point through different draws, at the start; None for other attacks.
         verdict: `"worked"`, `"suspect"`, `"failed"`, or `"nothing to do"` without points.
@@ -185,6 +187,7 @@ class Evidence:
     gain_left: float = 0.0
     agreement: float | None = None
     evaluations: int = 0
+    climbs: bool = True
 
     @property
     def gain(self) -> float:
@@ -215,10 +218,13 @@ def judge(evidence: Evidence) -> tuple[str, str]:
     doubt = _doubt(evidence)
     if doubt:
         return "suspect", f"{doubt}."
+    start, best = evidence.objective_start, evidence.objective_best
+    rose = f"the objective rose from {start:.3f} to {best:.3f}"
+    if not evidence.climbs:
+        return "worked", f"{rose}, without gradients: a search that follows them may do more."
     checked = any(error is not None for error in evidence.errors)
     kind = "that check out" if checked else "that nobody checked, for want of float64"
-    start, best = evidence.objective_start, evidence.objective_best
-    return "worked", f"the objective rose from {start:.3f} to {best:.3f} on gradients {kind}."
+    return "worked", f"{rose} on gradients {kind}."
 
 
 def _failure(evidence: Evidence) -> str:

@@ -21,6 +21,7 @@ class Strategy(StrEnum):
     joint = "joint"
     greedy = "greedy"
     coordinate = "coordinate"
+    subpopulation = "subpopulation"
 
 
 class Objective(StrEnum):

@@ -56,7 +56,12 @@ THREAT: Group = {
     "start": option(Start, "Rows that points start from, with flipped labels.", _ATTACK, Start.train),
 }
 SEARCH: Group = {
-    "strategy": option(Strategy, "All points at once, one after another, or in turns.", _ATTACK, Strategy.joint),
+    "strategy": option(
+        Strategy,
+        "Gradients for all points at once, one after another or in turns; or wrong labels for one neighbourhood.",
+        _ATTACK,
+        Strategy.joint,
+    ),
     "objective": option(
         Objective, "Outer loss to maximise on validation rows (default: zero-one; squared for responses).", _ATTACK
     ),
@@ -67,11 +72,13 @@ SEARCH: Group = {
     "attack_steps": option(int, "The attacker's own training steps (default: the victim's).", _ATTACK),
     "outer_step_size": option(float, "Length of a point's step (default: 1; discrete joint: 0.2).", _ATTACK),
     "outer_steps": option(
-        int, "Steps of all points (default: 150; unknown-schedule: 600) or of each (default: 100).", _ATTACK
+        int,
+        "Steps of all points (default: 150; unknown-schedule: 600), or of each (100), or subpopulations to try (60).",
+        _ATTACK,
     ),
     "redraw": option(
         bool,
-        "Draw initial parameters and batches anew at each step, as unknown (joint only).",
+        "Draw initial parameters and batches anew, as unknown (joint: at each step; subpopulation: for the best).",
         _ATTACK,
         False,
         "--redraw",
@@ -90,7 +97,7 @@ SEARCH: Group = {
         "Weight of the attacker's training rows beside the validation rows (default: 1 for joint, else 0).",
         _ATTACK,
     ),
-    "epsilon": option(float, "Gain below which a point stops (default: 1e-5; not for joint).", _ATTACK),
+    "epsilon": option(float, "Gain below which a point stops (default: 1e-5; greedy and coordinate).", _ATTACK),
 }
 SURROGATES: Group = {
     "surrogates": option(

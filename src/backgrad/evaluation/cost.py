@@ -234,11 +234,8 @@ def _measure(plan: Plan, table: Table, rows: Rows, seed: int) -> _Split:
     own = attack_seed(key)
     search = _price_search(plan, ready, compiler, own) if plan.threat.budget else Price(0.0, 0)
     nothing = Optimised(ready.start, np.zeros(1), 0.0)
-    redraws = plan.attack.redraws
     examining = compiler.usual(
-        lambda: dataclasses.astuple(
-            examine(ready.objective, ready.feasible, ready.start, nothing, own, redraws=redraws)
-        )
+        lambda: dataclasses.astuple(examine(plan.attack, ready.objective, ready.feasible, ready.start, nothing, own))
     )
     sound = 1 if plan.attack_schedule is None else 2
     return _Split(

@@ -18,7 +18,7 @@ from ..attacks.preparation import start_points
 from ..attacks.starts import require_classes
 from ..errors import InputError
 from ..threat.model import ThreatModel
-from ..types import Samples, concatenate
+from ..types import Samples, with_reused
 from .metrics import class_errors, error_rate, squared_error, student_interval
 from .plan import Plan, Rows, Table, as_samples, attack_seed, split_key
 from .victims import fit_victim, reference_estimator, require_sound_training, train_and_predict
@@ -98,11 +98,9 @@ def known_to_attacker(plan: Plan, table: Table, rows: Rows, *, seed: tuple[int, 
         if plan.project_start:
             points = np.asarray(plan.threat.feasible.project(jnp.asarray(points)))
         start = points, labels
-    if plan.reuse:
-        validation = concatenate((validation, train._replace(weight=plan.reuse * train.weight)))
     return {
         "train": train,
-        "validation": validation,
+        "validation": with_reused(validation, train, plan.reuse),
         "schedule": plan.inner(split_key(seed)),
         "threat": plan.threat,
         "seed": attack_seed(seed),

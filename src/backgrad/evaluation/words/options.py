@@ -10,7 +10,7 @@ class Options:
     Args:
         learner: the victim's, by name; logistic regression, or ridge regression for responses, where omitted.
         points: p.
-        strategy: `joint`, `greedy` or `coordinate`.
+        strategy: `joint`, `greedy`, `coordinate` or `subpopulation`.
         objective: `zero-one`, `log-loss`, `squared` or `learner-loss`; zero-one, or squared for responses, where
             omitted.
         feasible: where points may live, see `backgrad.evaluation.words.feasible`.
@@ -23,7 +23,8 @@ class Options:
         attack_step_size: η of the attacker's own training; where omitted the victim's, or of a CNN a fifth of that.
         attack_steps: T of the attacker's own training; the victim's where omitted.
         outer_step_size: the length of a step of the attack.
-        outer_steps: how many steps the attack takes: of all points together, or of each.
+        outer_steps: how many steps the attack takes: of all points together, or of each; or how many subpopulations it
+            tries.
         redraw: whether each step of the attack draws initial parameters and batches of its own.
         rehearsal: steps of the joint attack before these, against a fifth of the training steps; none where omitted.
         dropout: the share of the validation rows' features hidden from each step of the joint attack.

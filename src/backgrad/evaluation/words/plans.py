@@ -13,6 +13,7 @@ from ...adjoints.reversible import Reversible
 from ...attacks.back_gradient import JointAttack
 from ...attacks.base import Attack
 from ...attacks.pointwise import CoordinateAttack, GreedyAttack
+from ...attacks.subpopulation import SubpopulationAttack
 from ...checks import check_not_negative, check_share
 from ...datasets import Dataset
 from ...errors import InputError
@@ -43,6 +44,18 @@ _NETWORKS = ("cnn",)
 
 # As many rows to measure success on as there are leave an attack less to fit.
 _REUSE = 1.0
+
+# Options that only some strategies have.
+_BELONGS = {
+    "epsilon": ("greedy", "coordinate"),
+    "outer_step_size": ("joint", "greedy", "coordinate"),
+    "redraw": ("joint", "subpopulation"),
+    "rehearsal": ("joint",),
+    "dropout": ("joint",),
+}
+
+# Who follows no gradients needs no slope: all but the zero-one error itself.
+_SHARP = 0.01
 
 # How an attacker who does not know the schedule guesses at it: step size and steps in shares of the usual ones, L2.
 # Strongly regularised training goes in smaller steps: in the usual ones logistic regression does not settle on digits
@@ -92,11 +105,12 @@ def make_plan(options: Options, data: Dataset) -> Plan:
 def resolve(options: Options, data: Dataset) -> Options:
     """Return options with the choices that follow from the data filled in."""
     usual = ("ridge", "squared", "chosen") if data.is_regression else ("logistic", "zero-one", "flipped")
+    labels = "chosen" if options.strategy == "subpopulation" else usual[2]
     return dataclasses.replace(
         options,
         learner=options.learner or usual[0],
         objective=options.objective or usual[1],
-        labels=options.labels or usual[2],
+        labels=options.labels or labels,
     )
 
 
@@ -126,7 +140,7 @@ def _attack_schedule(options: Options, schedule: Schedule) -> Descent | None:
         if asked:
             raise InputError("--attack-steps and --attack-step-size need a victim trained by descent: set --steps too.")
         return None
-    if options.learner in _NETWORKS:
+    if options.learner in _NETWORKS and options.strategy != "subpopulation":  # which follows no gradients
         schedule = smoother(schedule)
     elif not asked:
         return None
@@ -154,6 +168,8 @@ def _goal(options: Options, data: Dataset) -> Goal:
 
 def _outer_loss(options: Options, data: Dataset) -> OuterLoss:
     zero_one = SmoothZeroOne(LOSS_WIDTH) if options.learner in _NETWORKS else SmoothZeroOne()
+    if options.strategy == "subpopulation":
+        zero_one = SmoothZeroOne(_SHARP)
     losses = {"zero-one": zero_one, "log-loss": LogLoss(), "squared": SquaredLoss()}
     name = str(options.objective)
     if data.is_regression and name not in ("squared", "learner-loss"):
@@ -218,6 +234,13 @@ def _guesses(victim: Member) -> tuple[Member, ...]:
 
 
 def _labels(options: Options, data: Dataset) -> LabelRule:
+    if options.strategy == "subpopulation" and (data.is_regression or options.labels == "flipped"):
+        what = (
+            "needs classes; a regression has none"
+            if data.is_regression
+            else "chooses labels: leave --labels flipped out"
+        )
+        raise InputError(f"--strategy subpopulation {what}.")
     if options.labels == "flipped":
         return FlippedLabels()
     return ChosenResponses() if data.is_regression else ChosenLabels()
@@ -236,25 +259,35 @@ def _adjoint(options: Options) -> Adjoint | None:
 
 
 def _attack(options: Options, data: Dataset) -> Attack:
-    given: dict[str, Any] = {}
-    if options.strategy == "joint":
-        if options.epsilon is not None:
-            raise InputError("--epsilon is the stopping rule of --strategy greedy and coordinate; joint has none.")
-        longer = _ENSEMBLE_ITERATIONS if options.knowledge == "unknown-schedule" else None
-        kind, given["iterations"] = JointAttack, longer if options.outer_steps is None else options.outer_steps
-        discrete = not make_feasible(options.feasible, data).exact
-        given["discrete_step_size" if discrete else "step_size"] = options.outer_step_size
-        usual = _DROPOUT.get(str(options.learner), 0.0) if data.is_binary else 0.0
-        given["rehearsal"], given["redraw"] = options.rehearsal, options.redraw
-        given["dropout"] = usual if options.dropout is None else options.dropout
+    for name, strategies in _BELONGS.items():
+        if getattr(options, name) not in (None, False) and options.strategy not in strategies:
+            raise InputError(
+                f"--{name.replace('_', '-')} belongs to --strategy {' and '.join(strategies)}; "
+                f"{options.strategy} has none."
+            )
+    kind, given = _joint(options, data) if options.strategy == "joint" else _others(options)
+    return kind(**{name: value for name, value in given.items() if value is not None})
+
+
+def _joint(options: Options, data: Dataset) -> tuple[type[Attack], dict[str, Any]]:
+    longer = _ENSEMBLE_ITERATIONS if options.knowledge == "unknown-schedule" else None
+    discrete = not make_feasible(options.feasible, data).exact
+    usual = _DROPOUT.get(str(options.learner), 0.0) if data.is_binary else 0.0
+    return JointAttack, {
+        "iterations": longer if options.outer_steps is None else options.outer_steps,
+        "discrete_step_size" if discrete else "step_size": options.outer_step_size,
+        "rehearsal": options.rehearsal,
+        "redraw": options.redraw,
+        "dropout": usual if options.dropout is None else options.dropout,
         # Holding the unit raises what an ensemble's victims suffer on average (by 1 point on other splits), and lowers
         # what the one suffers that is hurt least (by 2), which is what a cautious attacker looks at.
-        given["hold_unit"] = options.knowledge != "unknown-schedule" and options.learner not in _NETWORKS
-    else:
-        for name in ("dropout", "redraw", "rehearsal"):
-            if getattr(options, name) not in (None, False):
-                raise InputError(f"--{name} belongs to --strategy joint; greedy and coordinate have none.")
-        kind = GreedyAttack if options.strategy == "greedy" else CoordinateAttack
-        given["step_size"] = options.outer_step_size
-        given["max_steps"], given["epsilon"] = options.outer_steps, options.epsilon
-    return kind(**{name: value for name, value in given.items() if value is not None})
+        "hold_unit": options.knowledge != "unknown-schedule" and options.learner not in _NETWORKS,
+    }
+
+
+def _others(options: Options) -> tuple[type[Attack], dict[str, Any]]:
+    if options.strategy == "subpopulation":
+        return SubpopulationAttack, {"candidates": options.outer_steps, "redraw": options.redraw}
+    kind = GreedyAttack if options.strategy == "greedy" else CoordinateAttack
+    steps = {"step_size": options.outer_step_size, "max_steps": options.outer_steps}
+    return kind, {**steps, "epsilon": options.epsilon}
