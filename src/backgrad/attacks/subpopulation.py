@@ -5,8 +5,7 @@ its training lead nowhere, since two trainings hardly agree about them. It canno
 most rows say the same wrong thing: what it then gets wrong is that part, with all test rows in it. A subpopulation is
 here the end of a class in one direction, such as the digits 1 that lean most to the right; points are copies of its
 rows, with one wrong label. Jagielski et al. 2021, "Subpopulation Data Poisoning Attacks", harm a subpopulation that the
-attacker cares about, a cluster. Here the attacker looks for the one through which the goal suffers most. The end of a
-class does more harm than a cluster within it, for a plane is easily learnt, and rows to come lie on one side of it.
+attacker cares about, a cluster. Here the attacker looks for the one through which the goal suffers most.
 
 The attacker chooses labels, as `ThreatModel(labels=ChosenLabels())` says. Points stay rows that exist, so that nothing
 is differentiated, and any feasible set that holds the rows will do. `JointAttack` can go on from there: give it

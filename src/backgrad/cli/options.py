@@ -58,7 +58,7 @@ THREAT: Group = {
 SEARCH: Group = {
     "strategy": option(
         Strategy,
-        "Gradients for all points at once, one after another or in turns; or wrong labels for one neighbourhood.",
+        "Gradients for all points at once, one after another or in turns; or one wrong label for part of a class.",
         _ATTACK,
         Strategy.joint,
     ),
@@ -78,7 +78,7 @@ SEARCH: Group = {
     ),
     "redraw": option(
         bool,
-        "Draw initial parameters and batches anew, as unknown (joint: at each step; subpopulation: for the best).",
+        "Draw initial parameters and batches anew, as unknown (joint: at each step; subpopulation: at each trial).",
         _ATTACK,
         False,
         "--redraw",

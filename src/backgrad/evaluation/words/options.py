@@ -25,7 +25,7 @@ class Options:
         outer_step_size: the length of a step of the attack.
         outer_steps: how many steps the attack takes: of all points together, or of each; or how many subpopulations it
             tries.
-        redraw: whether each step of the attack draws initial parameters and batches of its own.
+        redraw: whether each step or trial of the attack draws initial parameters and batches of its own.
         rehearsal: steps of the joint attack before these, against a fifth of the training steps; none where omitted.
         dropout: the share of the validation rows' features hidden from each step of the joint attack.
         reuse: the weight of the attacker's training rows among those that success is measured on; 1 in joint attacks,
