@@ -139,11 +139,11 @@ class _Rows:
 class SubpopulationAttack(Attack):
     """One wrong label for the rows at one end of a class, the most harmful of many that are tried.
 
-    A trial is one training of the attacker's learner. The first half of them are of subpopulations at random; the others
-    vary the best so far in the direction, the label or the size. Where `redraw`, each trial has initial parameters and
-    batches of its own, as an unknown victim has: then a third is at random, and of the rest every second one tries one of
-    the best again. The attack suits models that hypergradients do not help against: networks on many rows, whose
-    trainings do not agree about them.
+    A trial is one training of the attacker's learner. The first half of them are of subpopulations at random; the
+    others vary the best so far in the direction, the label or the size. Where `redraw`, each trial has initial
+    parameters and batches of its own, as an unknown victim has: then a third is at random, and of the rest every second
+    one tries one of the best again. The attack suits models that hypergradients do not help against: networks on many
+    rows, whose trainings do not agree about them.
 
     Args:
         candidates: how many trials there are.
