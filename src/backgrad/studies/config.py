@@ -164,7 +164,7 @@ class StudyFile(BaseModel):
     batch_size: Axis[Count] | None = None
     l2: Axis[Number] | None = None
 
-    strategies: Axis[Literal["joint", "greedy", "coordinate"]] | None = None
+    strategies: Axis[Literal["joint", "greedy", "coordinate", "subpopulation"]] | None = None
     objectives: Axis[Literal["zero-one", "log-loss", "squared", "learner-loss"]] | None = None
     goals: Axis[Text] | None = None
     hold_others: Axis[StrictBool] | None = None
