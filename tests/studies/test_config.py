@@ -122,7 +122,10 @@ def test_a_table_counts_by_its_content(tmp_path):
         ({"datasets": [{"path": "a.csv", "tagret": "b"}]}, "datasets[0].tagret is no key (did you mean 'target'?)"),
         ({"datasets": [3]}, "datasets[0]: expected the name of a data set, or path, target and task of a table, got 3"),
         ({"datasets": []}, "datasets: "),
-        ({"strategies": "joynt"}, "strategies[0]: expected one of joint, greedy, coordinate, subpopulation, got 'joynt'"),
+        (
+            {"strategies": "joynt"},
+            "strategies[0]: expected one of joint, greedy, coordinate, subpopulation, got 'joynt'",
+        ),
         ({"strategies": "joynt"}, "(did you mean 'joint'?)"),
         ({"learners": ["mlp", "logstic"]}, "learners[1]: expected one of 'logistic'"),
         ({"learners": ["mlp", "mlp"]}, "learners: has 'mlp' twice: name it once"),
