@@ -1,4 +1,4 @@
-"""Poisoning all of MNIST: 50,000 training rows, 1,500 points optimised jointly, victims nobody has seen.
+"""Poisoning all of MNIST: 50,000 training rows, 1,500 points, victims nobody has seen.
 
 `python -m benchmarks.full_mnist --learner softmax --epochs 20` draws 50,000 of the official training digits to train
 on and gives the other 10,000 to the attacker as validation rows. Training takes mini-batches of 500 rows with momentum
@@ -9,8 +9,8 @@ official test digits, once. There are two ways to choose 1,500 points (2.9 % of 
   labels. It draws initial parameters and batches anew at each iteration, because those of the victims are unknown to
   it. Success is measured on the validation rows and on the training rows together: against 10,000 validation rows
   alone, 1.2 million pixels fit those rows and not others (see docs/full-mnist.md).
-- `subpopulation`, the usual one for networks: `SubpopulationAttack` looks for neighbourhoods whose rows do most harm
-  with a wrong label. Success is measured on the validation rows.
+- `subpopulation`, the usual one for networks: `SubpopulationAttack` looks for the end of a class whose rows do most
+  harm with a wrong label. Success is measured on the validation rows.
 
 The search keeps its state in a file. A run that was killed goes on where it was when the same command is given again.
 """
@@ -27,6 +27,7 @@ import numpy as np
 
 import backgrad as bg
 from backgrad.attacks.checkpoint import Arrays
+from backgrad.attacks.subpopulation import ERROR_WIDTH
 from backgrad.evaluation.cost import process_peak
 from backgrad.evaluation.metrics import error_rate
 from backgrad.evaluation.networks import LOSS_WIDTH
@@ -259,8 +260,8 @@ def _asked(settings: Settings, arguments: argparse.Namespace) -> Settings:
     """Return settings with what the command line says otherwise."""
     usual: dict[str, Any] = {"iterations": 4, "candidates": 4, "rehearsal": 0} if arguments.quick else {}
     if (arguments.strategy or settings.strategy) == "subpopulation":
-        # Who follows no gradients needs no slope, and rows that points are copies of are no judges of them.
-        usual |= {"loss": bg.SmoothZeroOne(0.01), "reuse": 0.0}
+        # Rows that points are copies of are no judges of them.
+        usual |= {"loss": bg.SmoothZeroOne(ERROR_WIDTH), "reuse": 0.0}
     given = {name: getattr(arguments, name) for name in ("strategy", "iterations", "rehearsal", "step_size", "reuse")}
     given["candidates"] = arguments.iterations
     given["own_eta"] = arguments.attack_step_size

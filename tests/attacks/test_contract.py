@@ -43,6 +43,8 @@ def test_points_start_from_different_training_rows_with_wrong_labels(name, kind)
     rows = origins(result, kind)
     assert len(set(rows)) == P
     np.testing.assert_array_equal(result.start_labels, 1 - true_labels(kind)[rows])
+    if LABELS[name] == bg.FlippedLabels():
+        np.testing.assert_array_equal(result.labels, result.start_labels)
     # As many of one class as of the other.
     assert result.start_labels.sum() == P // 2
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..checks import check_count
@@ -25,12 +26,16 @@ from ..errors import InputError, UnsupportedError
 from ..hosted import HostFeatures
 from ..threat.feasible import FeasibleSet
 from ..threat.labels import ChosenLabels
+from ..types import one_hot
 from .base import Attack, Optimised, Progress
 from .checkpoint import Checkpoint, belongs, identify, pack, refuse_foreign
 from .controls import unoptimised
 from .cost import Work
 from .objective import OuterObjective, evaluate, evaluate_and_judge
 from .starts import is_one_hot
+
+#: The width of a smooth zero-one loss that is all but the error: who follows no gradients needs no slope.
+ERROR_WIDTH = 0.01
 
 # Rows of a subpopulation for each point in it. Below one, points outnumber the rows that contradict them.
 _SHARES = (0.5, 0.65, 0.8, 0.9, 1.0)
@@ -188,8 +193,8 @@ class SubpopulationAttack(Attack):
 
         def place(guess: _Guess) -> jax.Array:
             x, labels = rows.points(guess, len(start))
-            y = labels[:, None] == np.arange(start.shape[1] - x.shape[1])
-            return feasible.project(jax.numpy.asarray(np.concatenate([x, y], axis=1), start.dtype))
+            y = one_hot(labels, start.shape[1] - x.shape[1], dtype=start.dtype)
+            return feasible.project(jnp.concatenate([jnp.asarray(x, start.dtype), y], axis=1))
 
         tried: list[_Candidate] = []
         for number in range(self.candidates):
@@ -264,17 +269,15 @@ class _Log:
         """Return 𝒜 at points under a draw; −∞ where it is not finite."""
         done = len(self.values)
         if done < len(self._known):
-            found = self._known[done]
-        else:
-            objective = self._attack.drawn(self._objective, self._seed, draw)
-            found = float(evaluate(objective, replicate(points, objective.mesh)))
-            found = found if math.isfinite(found) else -math.inf
-        self.values.append(found)
-        if done >= len(self._known):
-            if self._checkpoint is not None:
-                self._checkpoint.save(pack((), self._identity, trace=np.asarray([self.values])))
-            self._progress(len(self.values) / self._attack.evaluations)
-        return found
+            self.values.append(self._known[done])
+            return self._known[done]
+        objective = self._attack.drawn(self._objective, self._seed, draw)
+        found = float(evaluate(objective, replicate(points, objective.mesh)))
+        self.values.append(found if math.isfinite(found) else -math.inf)
+        if self._checkpoint is not None:
+            self._checkpoint.save(pack((), self._identity, trace=np.asarray([self.values])))
+        self._progress(len(self.values) / self._attack.evaluations)
+        return self.values[-1]
 
 
 def _best(tried: list[_Candidate], count: int) -> list[_Candidate]:

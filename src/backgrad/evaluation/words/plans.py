@@ -13,7 +13,7 @@ from ...adjoints.reversible import Reversible
 from ...attacks.back_gradient import JointAttack
 from ...attacks.base import Attack
 from ...attacks.pointwise import CoordinateAttack, GreedyAttack
-from ...attacks.subpopulation import SubpopulationAttack
+from ...attacks.subpopulation import ERROR_WIDTH, SubpopulationAttack
 from ...checks import check_not_negative, check_share
 from ...datasets import Dataset
 from ...errors import InputError
@@ -53,9 +53,6 @@ _BELONGS = {
     "rehearsal": ("joint",),
     "dropout": ("joint",),
 }
-
-# Who follows no gradients needs no slope: all but the zero-one error itself.
-_SHARP = 0.01
 
 # How an attacker who does not know the schedule guesses at it: step size and steps in shares of the usual ones, L2.
 # Strongly regularised training goes in smaller steps: in the usual ones logistic regression does not settle on digits
@@ -169,7 +166,7 @@ def _goal(options: Options, data: Dataset) -> Goal:
 def _outer_loss(options: Options, data: Dataset) -> OuterLoss:
     zero_one = SmoothZeroOne(LOSS_WIDTH) if options.learner in _NETWORKS else SmoothZeroOne()
     if options.strategy == "subpopulation":
-        zero_one = SmoothZeroOne(_SHARP)
+        zero_one = SmoothZeroOne(ERROR_WIDTH)
     losses = {"zero-one": zero_one, "log-loss": LogLoss(), "squared": SquaredLoss()}
     name = str(options.objective)
     if data.is_regression and name not in ("squared", "learner-loss"):
@@ -234,13 +231,10 @@ def _guesses(victim: Member) -> tuple[Member, ...]:
 
 
 def _labels(options: Options, data: Dataset) -> LabelRule:
-    if options.strategy == "subpopulation" and (data.is_regression or options.labels == "flipped"):
-        what = (
-            "needs classes; a regression has none"
-            if data.is_regression
-            else "chooses labels: leave --labels flipped out"
-        )
-        raise InputError(f"--strategy subpopulation {what}.")
+    if options.strategy == "subpopulation" and data.is_regression:
+        raise InputError("--strategy subpopulation needs classes; a regression has none.")
+    if options.strategy == "subpopulation" and options.labels == "flipped":
+        raise InputError("--strategy subpopulation chooses labels: leave --labels flipped out.")
     if options.labels == "flipped":
         return FlippedLabels()
     return ChosenResponses() if data.is_regression else ChosenLabels()
@@ -289,5 +283,8 @@ def _others(options: Options) -> tuple[type[Attack], dict[str, Any]]:
     if options.strategy == "subpopulation":
         return SubpopulationAttack, {"candidates": options.outer_steps, "redraw": options.redraw}
     kind = GreedyAttack if options.strategy == "greedy" else CoordinateAttack
-    steps = {"step_size": options.outer_step_size, "max_steps": options.outer_steps}
-    return kind, {**steps, "epsilon": options.epsilon}
+    return kind, {
+        "step_size": options.outer_step_size,
+        "max_steps": options.outer_steps,
+        "epsilon": options.epsilon,
+    }
