@@ -9,7 +9,7 @@ official test digits, once. There are two ways to choose 1,500 points (2.9 % of 
   labels. It draws initial parameters and batches anew at each iteration, because those of the victims are unknown to
   it. Success is measured on the validation rows and on the training rows together: against 10,000 validation rows
   alone, 1.2 million pixels fit those rows and not others (see docs/full-mnist.md).
-- `subpopulation`, the usual one for networks: `SubpopulationAttack` looks for the end of a class whose rows do most
+- `subpopulation`, the usual one for networks: `SubpopulationAttack` looks for the part of a class whose rows do most
   harm with a wrong label. Success is measured on the validation rows.
 
 The search keeps its state in a file. A run that was killed goes on where it was when the same command is given again.

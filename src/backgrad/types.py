@@ -6,6 +6,7 @@ m parameters, T training steps, b rows of a mini-batch.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
@@ -43,8 +44,10 @@ def one_hot(labels, n_classes: int, *, dtype=None) -> Float[Array, "n k"]:
     Returns:
         Rows of zeros with a single one.
     """
-    labels = jnp.asarray(labels)
-    return jnp.asarray(labels[:, None] == jnp.arange(n_classes), dtype=dtype or jnp.result_type(float))
+    # Labels on the host become rows there: each operation on a device waits for a program of its own at first.
+    labels = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    dtype = dtype or jnp.result_type(float)
+    return jnp.asarray((labels[:, None] == np.arange(n_classes)).astype(dtype), dtype)
 
 
 def samples(x, labels, n_classes: int, *, weight=None, dtype=None) -> Samples:
@@ -62,7 +65,7 @@ def samples(x, labels, n_classes: int, *, weight=None, dtype=None) -> Samples:
     """
     dtype = dtype or jnp.result_type(float)
     x = jnp.asarray(x, dtype)
-    weight = jnp.ones(x.shape[0], dtype) if weight is None else jnp.asarray(weight, dtype)
+    weight = jnp.asarray(np.ones(x.shape[0]) if weight is None else weight, dtype)
     return Samples(x, one_hot(labels, n_classes, dtype=dtype), weight)
 
 
@@ -75,7 +78,12 @@ def concatenate(blocks: tuple[Samples, ...]) -> Samples:
 
 def with_reused(validation: Samples, train: Samples, weight: float) -> Samples:
     """Return validation rows, and training rows after them at so many times their weight; without these for 0."""
-    return concatenate((validation, train._replace(weight=weight * train.weight))) if weight else validation
+    return _reused(validation, train, weight) if weight else validation
+
+
+@jax.jit
+def _reused(validation: Samples, train: Samples, weight: Float[Array, ""]) -> Samples:
+    return concatenate((validation, train._replace(weight=weight * train.weight)))
 
 
 def with_added(x: np.ndarray, y: np.ndarray, added: Added | None) -> tuple[np.ndarray, np.ndarray]:

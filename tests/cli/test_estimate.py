@@ -33,6 +33,15 @@ def test_an_estimate_is_printed_in_80_columns_and_nothing_is_written(capsys, tmp
     assert 97 <= sum(shares) <= 103
 
 
+def test_a_search_without_hypergradients_says_so(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = run(capsys, "attack", "blobs2", *TINY, "--strategy", "subpopulation", "--estimate")
+    assert (code, err) == (0, "")
+    assert re.search(r"attack .* trainings on points that are tried", out)
+    assert max(len(line) for line in out.splitlines()) <= 80
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -21,6 +21,8 @@ _WHAT = {
     "checks": "of schedules before, of the attacks after",
     "victims": "trained and judged; one training {training}",
 }
+# The attack's, where it follows no gradients.
+_TRIALS = "trainings on points that are tried, no hypergradients"
 
 
 def run_estimate(
@@ -63,6 +65,7 @@ def _print(console: Console, session: Session, budgets: list[int], found: CostEs
         "hypergradient": spell_seconds(found.hypergradient),
         "training": spell_seconds(found.training),
     }
+    what = _WHAT if found.hypergradients else {**_WHAT, "attack": _TRIALS}
     name = type(session.plan.learner).__name__
     runs = f"{len(session.splits)} split{'s' * (len(session.splits) > 1)}"
     at = ", ".join(str(budget) for budget in budgets)
@@ -72,7 +75,7 @@ def _print(console: Console, session: Session, budgets: list[int], found: CostEs
     table.add_column("share", justify="right")
     table.add_column("what")
     for part, value in seconds.items():
-        table.add_row(part, spell_seconds(value), f"{value / total:.0%}", _WHAT[part].format(**facts))
+        table.add_row(part, spell_seconds(value), f"{value / total:.0%}", what[part].format(**facts))
     console.print(table)
     longest = max(seconds, key=lambda part: seconds[part])
     console.print(f"About {spell_seconds(total)} in all, most of it {longest}.", highlight=False)

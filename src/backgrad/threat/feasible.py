@@ -101,7 +101,7 @@ class Box(FeasibleSet):
     upper: Any = 1.0
 
     def __check_init__(self):
-        if not bool(jnp.all(jnp.asarray(self.lower) <= jnp.asarray(self.upper))):
+        if not np.all(np.asarray(self.lower) <= np.asarray(self.upper)):
             raise InputError(f"no lower bound may be above its upper bound; got {self.lower} and {self.upper}.")
 
     @classmethod
