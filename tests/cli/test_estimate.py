@@ -38,7 +38,7 @@ def test_a_search_without_hypergradients_says_so(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, err = run(capsys, "attack", "blobs2", *TINY, "--strategy", "subpopulation", "--estimate")
     assert (code, err) == (0, "")
-    assert re.search(r"attack .* trainings on points that are tried", out)
+    assert re.search(r"attack .* trials of points, without hypergradients", out)
     assert max(len(line) for line in out.splitlines()) <= 80
 
 

@@ -22,7 +22,7 @@ _WHAT = {
     "victims": "trained and judged; one training {training}",
 }
 # The attack's, where it follows no gradients.
-_TRIALS = "trainings on points that are tried, no hypergradients"
+_TRIALS = "trials of points, without hypergradients"
 
 
 def run_estimate(
