@@ -69,8 +69,8 @@ def test_what_is_expected_is_the_conditional_distribution_of_a_gaussian(monkeypa
     np.testing.assert_allclose(got.mean, mean, rtol=1e-9)
     np.testing.assert_allclose(got.deviation, spread, rtol=1e-9)
     np.testing.assert_allclose(found.expected().mean, mean[:4], rtol=1e-9)
-    assert found.best() == np.argsort(-mean[:4]).tolist()
-    assert found.best(2) == found.best()[:2]
+    assert found.expected().best() == np.argsort(-mean[:4]).tolist()
+    assert found.expected().best(2) == found.expected().best()[:2]
 
 
 def test_without_luck_a_guess_keeps_its_value_and_others_go_by_those_like_it():

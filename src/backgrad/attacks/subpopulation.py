@@ -219,10 +219,10 @@ class SubpopulationAttack(Attack):
         trials, draws = search.trials, [0]
         if self.redraw:
             # Draws that chose none of them.
-            finalists, draws = trials.best(self.finalists), range(_OTHERS, _OTHERS + self.draws)
+            finalists, draws = trials.expected().best(self.finalists), range(_OTHERS, _OTHERS + self.draws)
             for number, draw in itertools.product(finalists, draws):
                 trials.record(number, draw, log.value(points(number), draw))
-            best = next(number for number in trials.best() if number in finalists)
+            best = next(number for number in trials.expected().best() if number in finalists)
         else:
             best = max(range(len(trials.guesses)), key=lambda number: trials.values(number)[0])
         value = [trials.values(best)[draw] for draw in draws]
@@ -306,7 +306,7 @@ class _Search:
     def hopeful(self) -> int:
         """Return the number of what most may be hoped of: one of the best again, a variation of it, or another."""
         known = self.trials.expected()
-        parents = np.argsort(-known.mean, kind="stable")[:_PARENTS].tolist()
+        parents = known.best(_PARENTS)
         new = [self._vary(parents) if i % 2 else self._draw() for i in range(_NEW)]
         untried = self.trials.expected([self._rows.copies(guess, self._count) for guess in new])
         hope = untried.mean + _HOPE * untried.deviation
@@ -328,7 +328,8 @@ class _Search:
     def _take(self, guess: _Guess) -> int:
         """Return the number of a guess among those tried, which has it join them."""
         number = self.trials.take(self._rows.copies(guess, self._count))
-        self._guesses += [guess] * (number == len(self._guesses))
+        if number == len(self._guesses):
+            self._guesses.append(guess)
         return number
 
     def _draw(self) -> _Guess:

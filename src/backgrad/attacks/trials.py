@@ -54,6 +54,10 @@ class Expected(NamedTuple):
     mean: np.ndarray
     deviation: np.ndarray
 
+    def best(self, count: int | None = None) -> list[int]:
+        """Return the numbers of those that most is expected of, best first."""
+        return np.argsort(-self.mean, kind="stable")[:count].tolist()
+
 
 class Trials:
     """Guesses, and the values that they had under some draws.
@@ -73,8 +77,9 @@ class Trials:
     def take(self, guess: Copies) -> int:
         """Return the number of a guess, which may be that of the same one before."""
         between = self.likeness([guess])
-        for number in np.flatnonzero(between[0] > _SAME).tolist():
-            return number
+        same = np.flatnonzero(between[0] > _SAME)
+        if len(same):
+            return int(same[0])
         self._likeness = np.block([[self._likeness, between.T], [between, np.ones((1, 1))]])
         self.guesses.append(guess)
         return len(self.guesses) - 1
@@ -86,10 +91,6 @@ class Trials:
     def values(self, number: int) -> dict[int, float]:
         """Return the values of a guess by draw."""
         return {draw: value for of, draw, value in self._records if of == number}
-
-    def best(self, count: int | None = None) -> list[int]:
-        """Return the numbers of those that most is expected of, best first."""
-        return np.argsort(-self.expected().mean, kind="stable")[:count].tolist()
 
     def likeness(self, guesses: Sequence[Copies]) -> np.ndarray:
         """Return how alike guesses are to those taken in, (m, n), from 0 to 1.
@@ -134,8 +135,9 @@ class Trials:
 
 
 class _Fit(NamedTuple):
-    """The likeliest shares of the variance, and what follows from them."""
+    """Shares of the variance, how likely they make the values, and what follows from them."""
 
+    likely: float
     of_points: float
     inverse: np.ndarray
     usual: float
@@ -144,15 +146,14 @@ class _Fit(NamedTuple):
 
 def _fit(likeness: np.ndarray, same_draw: np.ndarray, values: np.ndarray, shares: list[tuple[float, float]]) -> _Fit:
     """Return the process under which values are likeliest, its mean and variance included."""
-    best, fit = -math.inf, None
-    for of_points, of_draws in shares:
-        luck = _SHARED * likeness * same_draw + (1 - _SHARED) * np.eye(len(values))
+    luck = _SHARED * likeness * same_draw + (1 - _SHARED) * np.eye(len(values))
+
+    def fit(of_points: float, of_draws: float) -> _Fit:
         covariance = of_points * likeness + of_draws * same_draw + (1 - of_points - of_draws) * luck
         inverse = np.linalg.inv(covariance)
         usual = float(inverse.sum(axis=0) @ values / inverse.sum())
         scale = float((values - usual) @ inverse @ (values - usual)) / len(values)
         likely = -(len(values) * math.log(scale) + np.linalg.slogdet(covariance).logabsdet) / 2
-        if likely > best:
-            best, fit = likely, _Fit(of_points, inverse, usual, scale)
-    assert fit is not None
-    return fit
+        return _Fit(likely, of_points, inverse, usual, scale)
+
+    return max((fit(*pair) for pair in shares), key=lambda found: found.likely)
