@@ -19,7 +19,8 @@ ROWS, POINTS, JUDGED, D = 103, 7, 41, 16
 
 def run(*cases, environment=None, module="tests.spread"):
     """Return what a process of four devices prints of the cases."""
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}", "JAX_ENABLE_X64": "1"}
+    usual = os.environ.get("XLA_FLAGS", "")
+    flags = {"XLA_FLAGS": f"{usual} --xla_force_host_platform_device_count={DEVICES}", "JAX_ENABLE_X64": "1"}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", module, *cases],

@@ -241,12 +241,21 @@ class Integer(Box):
         return False
 
     def relax(self, latent: Points, temperature: Float[Array, ""]) -> Points:
-        """Return ⌊v⌋ + σ((v − ⌊v⌋ − ½) / temperature), rescaled to run from step to step."""
+        """Return ⌊v⌋ + σ((v − ⌊v⌋ − ½) / temperature), rescaled to run from step to step.
+
+        It is computed from the nearest whole number n: with u = |v − n| and s(u) the rescaled σ((u − ½) / temperature),
+        as n ± s(u). A compiler may round v differently in two places of one kernel, and ⌊v⌋ of a v that is a whole
+        number, where most points are, could then differ by one between them.
+        """
         value = super().relax(latent, temperature)
-        floor = jnp.floor(value)
+        nearest = jnp.round(value)
+        above = value - nearest
         edge = jax.nn.sigmoid(-0.5 / temperature)
-        soft = (jax.nn.sigmoid((value - floor - 0.5) / temperature) - edge) / (1 - 2 * edge)
-        return floor + soft
+
+        def step(distance):
+            return (jax.nn.sigmoid((distance - 0.5) / temperature) - edge) / (1 - 2 * edge)
+
+        return nearest + jnp.where(above >= 0, step(above), -step(-above))
 
     def describe(self) -> dict[str, Any]:
         """Return the bounds."""
