@@ -8,15 +8,18 @@ import pytest
 from backgrad.attacks import trials
 from backgrad.attacks.trials import Copies, Trials
 
+# Ten rows of each class.
+CLASSES = np.arange(100) // 10
+
 
 def copies(rows, label=1):
-    """Return points of a class of ten rows for each label."""
-    return Copies(np.array(rows), np.array(rows) // 10, np.full(len(rows), label))
+    """Return copies of rows, all with one label."""
+    return Copies(np.array(rows), np.full(len(rows), label))
 
 
 def known(guesses, records, *, lucky=True):
     """Return trials of guesses, whose records are (guess, draw, value)."""
-    found = Trials(100, 10, lucky=lucky)
+    found = Trials(CLASSES, 10, lucky=lucky)
     for guess in guesses:
         found.take(guess)
     for record in records:
@@ -35,7 +38,7 @@ def test_guesses_are_alike_where_they_say_the_same_of_the_same_rows():
 
 
 def test_a_guess_is_taken_in_once():
-    found = Trials(100, 10, lucky=True)
+    found = Trials(CLASSES, 10, lucky=True)
     numbers = [found.take(copies(rows, label)) for rows, label in [([0, 1], 1), ([0, 1], 2), ([1, 0], 1), ([0, 0], 1)]]
     assert numbers == [0, 1, 0, 2]
     assert len(found.guesses) == 3

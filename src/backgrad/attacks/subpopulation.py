@@ -105,12 +105,12 @@ class _Rows:
             )
         self.n_labels = k
         self.x: Any = train.x if isinstance(train.x, HostFeatures) else on_host(train.x)
-        labels, mapping = np.argmax(y, axis=1), objective.goal.swap(k, sources=True)
+        self.classes, mapping = np.argmax(y, axis=1), objective.goal.swap(k, sources=True)
         self.wrong = {
             c: [t for t in range(k) if t != c] if mapping is None else [mapping[c]]
             for c in (range(k) if mapping is None else mapping)
         }
-        members = {c: np.flatnonzero((labels == c) & (weight > 0)) for c in self.wrong}
+        members = {c: np.flatnonzero((self.classes == c) & (weight > 0)) for c in self.wrong}
         self.members = {c: rows for c, rows in members.items() if len(rows)}
         if not self.members:
             raise InputError("none of the training rows is of a class that the goal attacks: use another goal or rows.")
@@ -140,13 +140,12 @@ class _Rows:
 
     def copies(self, guess: _Guess, count: int) -> Copies:
         """Return so many points of a guess, some more than once."""
-        rows, labels, classes = [], [], []
+        rows, labels = [], []
         for some, part in zip(np.array_split(np.arange(count), len(guess.parts)), guess.parts, strict=True):
             found = self.nearest(part, max(round(guess.share * len(some)), 1))
             rows.append(found[np.arange(len(some)) % len(found)])
-            classes.append(np.full(len(some), part.own))
             labels.append(np.full(len(some), part.label))
-        return Copies(np.concatenate(rows), np.concatenate(classes), np.concatenate(labels))
+        return Copies(np.concatenate(rows), np.concatenate(labels))
 
     def part(self, rng: np.random.Generator, own: int | None = None) -> _Part:
         """Return a subpopulation at random: of a class, or of any, one as likely as another."""
@@ -295,7 +294,7 @@ class _Search:
     """Which subpopulation to try next, and under which draw."""
 
     def __init__(self, rows: _Rows, rng: np.random.Generator, count: int, *, redraw: bool):
-        self.trials = Trials(len(rows.x), rows.n_labels, lucky=redraw)
+        self.trials = Trials(rows.classes, rows.n_labels, lucky=redraw)
         self._rows, self._rng, self._count, self._redraw = rows, rng, count, redraw
         self._guesses: list[_Guess] = []
 

@@ -34,12 +34,10 @@ class Copies(NamedTuple):
 
     Args:
         rows: of which row each is a copy, (p,).
-        classes: of which class that is, (p,).
         labels: which wrong label it has, (p,).
     """
 
     rows: np.ndarray
-    classes: np.ndarray
     labels: np.ndarray
 
 
@@ -63,14 +61,14 @@ class Trials:
     """Guesses, and the values that they had under some draws.
 
     Args:
-        n_rows: of how many rows they are copies.
+        classes: of the rows that they are copies of, (n,).
         n_labels: how many labels there are.
         lucky: whether values depend on the draw and on luck.
     """
 
-    def __init__(self, n_rows: int, n_labels: int, *, lucky: bool):
+    def __init__(self, classes: np.ndarray, n_labels: int, *, lucky: bool):
         self.guesses: list[Copies] = []
-        self._shape, self._lucky = (n_rows, n_labels), lucky
+        self._classes, self._n_labels, self._lucky = classes, n_labels, lucky
         self._likeness = np.zeros((0, 0))
         self._records: list[tuple[int, int, float]] = []
 
@@ -123,11 +121,11 @@ class Trials:
         """Return how often guesses copy each class, row, and row with a label, as sparse rows of length 1."""
         from scipy import sparse  # takes long to import, and few attacks want it
 
-        n_rows, n_labels = self._shape
+        n_rows, n_labels = len(self._classes), self._n_labels
         each = np.repeat(np.arange(len(guesses)), [len(guess.rows) for guess in guesses])
-        rows, classes, labels = (np.concatenate(column) for column in zip(*guesses, strict=True))
-        found = []
-        for keys, count in ((classes, n_labels), (rows, n_rows), (rows * n_labels + labels, n_rows * n_labels)):
+        rows, labels = (np.concatenate(column) for column in zip(*guesses, strict=True))
+        shown, found = rows * n_labels + labels, []
+        for keys, count in ((self._classes[rows], n_labels), (rows, n_rows), (shown, n_rows * n_labels)):
             counts = sparse.csr_matrix((np.ones(len(keys)), (each, keys)), shape=(len(guesses), count))
             lengths = np.sqrt(np.asarray(counts.multiply(counts).sum(1)).ravel())
             found.append(sparse.diags(1 / lengths) @ counts)
