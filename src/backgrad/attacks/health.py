@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..adjoints.check import GradientError, check_gradient
+from ..devices import on_host
 from ..status import Status
 from ..threat.feasible import FeasibleSet
 from .objective import OuterObjective, differentiate, evaluate
@@ -101,7 +102,7 @@ def _spreads(objective: OuterObjective, points) -> np.ndarray:
     spread = np.ones(points.shape[1], points.dtype)
     if isinstance(rows, jax.Array | np.ndarray) and rows.ndim == 2:  # neither images nor rows that stay on the host
         d = rows.shape[1]
-        found = np.concatenate([np.asarray(rows), points[:, :d]]).std(axis=0)
+        found = np.concatenate([on_host(rows), points[:, :d]]).std(axis=0)
         spread[:d] = found if found.any() else 1.0
     return spread
 
