@@ -18,7 +18,7 @@ from backgrad.devices import SpreadRows, holds, join, on_host, row_mesh, rows_fr
 from backgrad.errors import InputError
 from tests.hosts import HOSTS, N
 from tests.problems import mostly_slow
-from tests.spread import DEVICES, ROOT, ROWS, D, block, run
+from tests.spread import DEVICES, ROOT, ROWS, D, block, run, several
 
 QUICK = ("hypergradient:softmax:full", "hypergradient:mlp:batch", "attack:joint", "joined")
 FULL = [f"hypergradient:{model}:full" for model in ("lr", "softmax", "mlp", "cnn", "cnn-in-chunks")]
@@ -141,7 +141,7 @@ def test_the_command_line_spreads_an_attack(tmp_path):
     told = {}
     for devices in ((), ("--devices", "all")):
         out = tmp_path / "-".join(("out", *devices))
-        environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}"}
+        environment = {**os.environ, **several(DEVICES)}
         words = [sys.executable, "-m", "backgrad", "attack", "spambase", *options, *devices, "--out", str(out)]
         subprocess.run(words, check=True, capture_output=True, cwd=ROOT, env=environment)
         told[devices] = json.loads((out / "attack.json").read_text()), np.load(out / "points.npz")
@@ -159,7 +159,7 @@ def test_two_hosts_that_hold_half_of_the_rows_each_find_the_same():
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_ENABLE_X64": "1", "PYTHONPATH": path}
+    flags = {**several(2), "JAX_ENABLE_X64": "1", "PYTHONPATH": path}
     hosts = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.hosts", port, str(number)],
