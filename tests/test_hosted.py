@@ -1,5 +1,6 @@
 """Rows whose features stay on the host."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -67,7 +68,11 @@ def test_attacks_see_the_same_rows_bit_for_bit(rows):
     )
     np.testing.assert_array_equal(one.start, other.start)
     np.testing.assert_array_equal(one.points, other.points)
-    assert one.health == other.health
+    # Differences of values of 𝒜 are round-off in part, and each block has programs of its own.
+    checks = ("gradient_error_first", "gradient_error_last")
+    assert max(getattr(result.health, name) for result in (one, other) for name in checks) < 1e-6
+    exact = [dataclasses.replace(result.health, **dict.fromkeys(checks, 0.0)) for result in (one, other)]
+    assert exact[0] == exact[1]
     assert (one.points != one.start).any()
 
 
@@ -119,9 +124,10 @@ def test_private_copies_keep_what_was_written_to_them(tmp_path):
 
 
 _TRAIN_ON_A_FILE = """
-import resource, sys
+import sys
 import jax, numpy as np
 import backgrad as bg
+from backgrad.evaluation.cost import process_peak
 
 x = np.memmap(sys.argv[1], np.float32, "r", shape=(int(sys.argv[2]), 1024))
 labels = np.arange(len(x)) % 2
@@ -129,7 +135,7 @@ rows = bg.host_rows(x, labels, 2)
 trained = bg.train(bg.SoftmaxRegression(1024, 0.0, 2), rows, schedule=bg.Descent(200, 0.002, 0.9, batch_size=500))
 jax.block_until_ready(trained)
 assert float(trained.loss) < float(trained.initial_loss)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(process_peak() / 2**20)
 """
 
 
@@ -154,4 +160,4 @@ def test_memory_stays_far_below_the_size_of_the_file(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     print(done.stdout)
-    assert float(done.stdout) < 700
+    assert float(done.stdout) < 600

@@ -1,6 +1,8 @@
 """Estimates of cost, against counts by hand and against what a job really does."""
 
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -161,3 +163,11 @@ def test_between_two_budgets_lies_the_line():
     np.testing.assert_allclose(found[1:], np.arange(2, 10))
     assert found.compilation == found.cold  # what was measured is on disk by now, and this is not
     assert cost._between(ends, 0) is ends[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count a process's peak in other ways")
+def test_the_peak_of_a_process_is_its_own_and_not_that_of_its_parent():
+    held = np.ones(2**27)  # 1 GiB
+    code = "from backgrad.evaluation.cost import process_peak; print(process_peak())"
+    child = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 2**25 < int(child.stdout) < held.nbytes <= cost.process_peak()

@@ -18,6 +18,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -267,6 +268,12 @@ def _price_search(plan: Plan, ready: Prepared, compiler: _Compiler, seed: int) -
 
 def process_peak() -> int | None:
     """Return the most memory that this process has held, in bytes; None where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # The usage of resources, below, would count what the parent process held before it started this one.
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
     try:
         import resource
     except ImportError:  # Windows

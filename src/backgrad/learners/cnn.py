@@ -248,9 +248,18 @@ def normalise(images: Float[Array, "c h w n"]) -> Float[Array, "c h w n"]:
     """
     channel = np.arange(images.shape[0])
     near = jnp.asarray(np.abs(channel[:, None] - channel) <= _RADIUS, images.dtype)
-    sums = jax.lax.optimization_barrier((near @ (images * images).reshape(len(near), -1)).reshape(images.shape))
+    sums = jax.lax.optimization_barrier(_mix(near, images * images))
     root = jax.lax.rsqrt(1 + _ALPHA * sums)
     return images * root * jnp.sqrt(root)
+
+
+def _mix(matrix: Float[Array, "o i"], images: Float[Array, "i h w n"]) -> Float[Array, "o h w n"]:
+    """Return linear combinations of channels."""
+    # In two dimensions XLA takes operands as they lie; in more it would transpose images on the way back. Where rows
+    # are spread over devices, though, an axis that they share with places would have each device gather all rows.
+    if shares() > 1:
+        return jnp.tensordot(matrix, images, axes=1)
+    return (matrix @ images.reshape(len(images), -1)).reshape(-1, *images.shape[1:])
 
 
 def _without_end(images: Float[Array, "c h w n"], axis: int, size: int) -> Float[Array, "c h w n"]:
@@ -263,7 +272,7 @@ def _without_end(images: Float[Array, "c h w n"], axis: int, size: int) -> Float
 
 def _by_patches(padded: Float[Array, "i h w n"], kernel: Float[Array, "o 3 3 i"]) -> list[list[Array]]:
     """Convolve at the four places [r][s] of the pooling windows, as products of kernels and patches."""
-    i, h, w, n = padded.shape
+    i, h, w, _ = padded.shape
     planes = [[padded[:, r::2, s::2] for s in range(2)] for r in range(2)]
     matrix, high, wide = kernel.reshape(-1, 9 * i), h // 2 - 1, w // 2 - 1
 
@@ -273,8 +282,7 @@ def _by_patches(padded: Float[Array, "i h w n"], kernel: Float[Array, "o 3 3 i"]
 
     def place(r: int, s: int):
         patches = jnp.concatenate([patch(r + a, s + b) for a in range(3) for b in range(3)])
-        # In two dimensions XLA takes operands as they lie; in more it would transpose patches on the way back.
-        return (matrix @ patches.reshape(9 * i, -1)).reshape(-1, high, wide, n)
+        return _mix(matrix, patches)
 
     return [[place(r, s) for s in range(2)] for r in range(2)]
 
