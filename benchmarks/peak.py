@@ -10,6 +10,8 @@ import jax
 def main() -> None:
     """Print the growth of the process's peak, in bytes, as JSON. Linux only."""
     jax.config.update("jax_enable_x64", True)
+    from backgrad.evaluation.cost import process_peak
+
     from . import ours
     from .comparing import TYPES
     from .memory import adjoints
@@ -21,14 +23,9 @@ def main() -> None:
     compiled = call.function.lower(*call.arguments).compile()
     # Sets the peak back to what the process has now: the compiler had more.
     pathlib.Path("/proc/self/clear_refs").write_text("5")
-    before = _kilobytes("VmHWM")
+    before = process_peak() or 0
     jax.block_until_ready(compiled(*call.arguments))
-    print(json.dumps({"grown": (_kilobytes("VmHWM") - before) * 1024}))
-
-
-def _kilobytes(name: str) -> int:
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    print(json.dumps({"grown": (process_peak() or 0) - before}))
 
 
 if __name__ == "__main__":
