@@ -81,6 +81,18 @@ def test_converged_finds_the_optimum(solver):
     check_agreement(trained.params, long, error=1e-5)
 
 
+@pytest.mark.parametrize("l2", [0.0, 1e-4])
+def test_newton_leaves_flat_directions_where_they_start(l2):
+    """A number added to all biases of a softmax changes nothing: neither rows nor round-off may say what it is."""
+    rng = np.random.default_rng(0)
+    model = bg.SoftmaxRegression(4, l2=l2, n_classes=3)
+    clean = bg.samples(10 * rng.random((30, 4)), rng.integers(0, 3, 30), 3)
+    start = model.init(jax.random.key(0))
+    moved = start._replace(bias=start.bias + 0.5)
+    one, two = (bg.train(model, clean, schedule=bg.Converged(), params=p).params for p in (start, moved))
+    check_agreement(two, one._replace(bias=one.bias + 0.5), error=1e-9)
+
+
 @pytest.mark.parametrize("orders", [0, 3])
 def test_newton_solves_many_parameters_whatever_the_scales_of_the_columns(orders):
     """124 parameters, where L-BFGS goes first: it is all it takes on columns of like scale, and halts on others."""

@@ -199,7 +199,9 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
     The loss decides on a step, since on rows of unlike scales the gradient's norm says little; where the loss cannot
     tell, within its round-off, the gradient does. Each step has the length 2⁻ʲ of the least loss, which is what
     piecewise losses need (Keerthi and DeCoste 2005); μ follows Levenberg and Marquardt's rule. Within the tolerance
-    steps go on for as long as each takes nine tenths off the gradient, which round-off soon ends.
+    steps go on for as long as each takes nine tenths off the gradient, which round-off soon ends. Along directions in
+    which the loss is flat, such as the common bias of a softmax, round-off over a small μ moves w, and that is taken
+    back at the end.
     """
     flat, unravel = ravel_pytree(params)
     eps, basis = float(jnp.finfo(flat.dtype).eps), jnp.eye(flat.size, dtype=flat.dtype)
@@ -212,14 +214,29 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
         matrix = jax.vmap(jax.linearize(slope, w)[1])(basis)
         return (matrix + matrix.T) / 2
 
+    def positive(scale):
+        return jnp.maximum(scale, jnp.where(jnp.max(scale) > 0, eps * jnp.max(scale), 1.0))
+
+    def settle(s: _Descending):
+        scale = jnp.diag(1e5 * eps * positive(jnp.abs(jnp.diag(s.hessian))))
+        factor = jnp.linalg.cholesky(s.hessian + scale)
+        flatten = jax.scipy.linalg.cho_solve((factor, True), scale)  # keeps what is flat, of all else next to nothing
+        w = s.w
+        for _ in range(3):
+            w = w - flatten @ (flatten @ (flatten @ (w - start.w)))
+        # Flat at the end need not be flat all along; NaN, of a Hessian that is not positive semidefinite, fails too.
+        noise = 10 * eps * jnp.linalg.norm(jnp.abs(s.hessian) @ jnp.abs(s.w))
+        lower = field.value(unravel(w)) <= s.loss + 1e3 * eps * jnp.abs(s.loss)
+        level = jnp.linalg.norm(slope(w)) <= 2 * jnp.linalg.norm(s.gradient) + noise
+        return jnp.where(lower & level, w, s.w)
+
     def more(s: _Descending):
         return (s.steps < schedule.max_steps) & (s.damping < 1e12) & ~s.last
 
     def step(s: _Descending):
         size, scale = jnp.linalg.norm(s.gradient), jnp.abs(jnp.diag(s.hessian))
         # Of a piecewise linear loss the curvature is 0 nearly everywhere, and g²/𝓛 has its unit.
-        scale = scale + s.gradient**2 / jnp.where(s.loss == 0, 1.0, jnp.abs(s.loss))
-        scale = jnp.maximum(scale, jnp.where(jnp.max(scale) > 0, eps * jnp.max(scale), 1.0))
+        scale = positive(scale + s.gradient**2 / jnp.where(s.loss == 0, 1.0, jnp.abs(s.loss)))
         factor = jnp.linalg.cholesky(s.hessian + jnp.diag(s.damping * scale))
         direction = jax.scipy.linalg.cho_solve((factor, True), s.gradient)
         losses = jax.lax.map(lambda length: field.value(unravel(s.w - length * direction)), lengths)
@@ -244,7 +261,8 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
     last = (flat.size > _FEW) & (jnp.linalg.norm(gradient) <= schedule.tolerance)
     hessian = jax.lax.cond(last, lambda w: jnp.zeros((w.size, w.size), w.dtype), bend, flat)
     start = _Descending(flat, field.value(unravel(flat)), gradient, hessian, damping, steps, last)
-    return unravel(jax.lax.while_loop(more, step, start).w)
+    end = jax.lax.while_loop(more, step, start)
+    return unravel(jax.lax.cond(end.steps > 0, settle, lambda s: s.w, end))
 
 
 def _lbfgs(params: Params, field: Any, tolerance: float, max_steps: int) -> Params:

@@ -191,7 +191,7 @@ def expected_failed_checks(estimator: LearnerEstimator) -> dict[str, str]:
     """Return the checks of scikit-learn that an estimator's learner and schedule cannot be held to, with reasons.
 
     It is what `sklearn.utils.estimator_checks.check_estimator` and `parametrize_with_checks` take by this name. The
-    default schedule, and `Converged` by Newton with an l2 above 0, have none.
+    default schedule, and `Converged` with an l2 above 0, have none.
 
     Args:
         estimator: a `LearnerClassifier` or `LearnerRegressor`, not yet fitted, its learner a class or a factory.
@@ -209,12 +209,9 @@ def expected_failed_checks(estimator: LearnerEstimator) -> dict[str, str]:
         )
     schedule = check_schedule(estimator.schedule)
     linear = isinstance(estimator._build(2, 1 if is_regressor(estimator) else 2), Linear)
+    failures = {}
     if isinstance(schedule, Descent):
         failures = _failures_of_descent(schedule, linear, regression=is_regressor(estimator))
-    elif schedule.solver == "lbfgs":
-        failures = {_WEIGHTS: "L-BFGS stops on the change of the loss, before parameters agree to the check's 1e-7"}
-    else:
-        failures = {}
     if _holds_local_functions(estimator):
         failures |= dict.fromkeys(_PICKLES, "functions made inside functions, as optax's are, cannot be pickled")
     return failures
