@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 import backgrad as bg
-from backgrad.attacks import subpopulation
+from backgrad.attacks import parts
 from backgrad.attacks.trials import Trials
 from backgrad.errors import InputError, UnsupportedError
 from tests.attacks.problems import craft, crafted, objective, train_rows, validation_rows
@@ -64,10 +64,10 @@ def test_the_part_of_a_class_that_most_rows_to_judge_lie_in_is_found():
 @pytest.mark.parametrize("components", [2, 10])
 @pytest.mark.parametrize("far", [0.0, 0.7, 1e4])  # the last is the end of a class
 def test_points_are_the_rows_of_a_class_nearest_to_a_place(monkeypatch, far, components):
-    monkeypatch.setattr(subpopulation, "_COMPONENTS", components)
-    monkeypatch.setattr(subpopulation, "_PARTS", (1,))
-    monkeypatch.setattr(subpopulation, "_SHARES", (0.8,))
-    monkeypatch.setattr(subpopulation, "_FAR", (far,))
+    monkeypatch.setattr(parts, "_COMPONENTS", components)
+    monkeypatch.setattr(parts, "_PARTS", (1,))
+    monkeypatch.setattr(parts, "_SHARES", (0.8,))
+    monkeypatch.setattr(parts, "_FAR", (far,))
     x, labels, _ = clusters(1, seed=0)
     for seed in range(4):
         rows = sources(attack(bg.SubpopulationAttack(1), points=10, seed=seed))
@@ -82,8 +82,8 @@ def test_points_are_the_rows_of_a_class_nearest_to_a_place(monkeypatch, far, com
 
 
 def test_points_for_more_than_a_class_are_copies_of_all_of_it(monkeypatch):
-    monkeypatch.setattr(subpopulation, "_PARTS", (1,))
-    monkeypatch.setattr(subpopulation, "_SHARES", (1.0,))
+    monkeypatch.setattr(parts, "_PARTS", (1,))
+    monkeypatch.setattr(parts, "_SHARES", (1.0,))
     _, labels, _ = clusters(1, seed=0)
     rows = sources(attack(bg.SubpopulationAttack(1), points=60, seed=1))
     np.testing.assert_array_equal(np.unique(rows), np.flatnonzero(labels == labels[rows[0]]))
@@ -130,7 +130,7 @@ def test_finalists_are_compared_over_draws_that_chose_none_of_them():
 
 
 def test_the_best_are_tried_again_under_other_draws(monkeypatch):
-    monkeypatch.setattr(subpopulation, "_DRAWS", 4)
+    monkeypatch.setattr(parts, "_DRAWS", 4)
     asked, tried_under = [], {}
 
     class Noted(Trials):
@@ -138,7 +138,7 @@ def test_the_best_are_tried_again_under_other_draws(monkeypatch):
             tried_under.setdefault(number, []).append(draw)
             super().record(number, draw, value)
 
-    monkeypatch.setattr(subpopulation, "Trials", Noted)
+    monkeypatch.setattr(parts, "Trials", Noted)
 
     class Spied(bg.SubpopulationAttack):
         def drawn(self, objective, seed, number):

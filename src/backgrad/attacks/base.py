@@ -22,7 +22,7 @@ from ..threat.model import ThreatModel
 from ..types import Samples
 from .checkpoint import Checkpoint
 from .cost import Work
-from .health import AttackHealth, Evidence, agreement, gain_left, gradient_error, judge
+from .health import AttackHealth, Evidence, agreement, conclude, gain_left, gradient_error
 from .objective import OuterObjective, evaluate_and_judge
 from .preparation import prepare
 from .starts import is_one_hot
@@ -242,21 +242,8 @@ def examine(
         training=Status(int(status)),
         gain_left=gain_left(objective, feasible, points) if attack.climbs else 0.0,
         agreement=float(np.mean(agreement(objective, begin, jax.random.fold_in(key, 2)))) if attack.redraws else None,
+        share_at_bounds=float(feasible.share_at_bounds(points)),
         evaluations=len(found.trace),
         climbs=attack.climbs,
     )
-    verdict, sentence = judge(evidence)
-    return AttackHealth(
-        evidence.objective_start,
-        evidence.objective_best,
-        *evidence.errors,
-        evidence.drift,
-        evidence.training,
-        evidence.gain_left,
-        float(feasible.share_at_bounds(points)),
-        evidence.feasible,
-        evidence.evaluations,
-        evidence.agreement,
-        verdict,
-        sentence,
-    )
+    return conclude(evidence)

@@ -187,6 +187,7 @@ class Evidence:
     training: Status = Status.DONE
     gain_left: float = 0.0
     agreement: float | None = None
+    share_at_bounds: float = 0.0
     evaluations: int = 0
     climbs: bool = True
 
@@ -211,6 +212,25 @@ class Evidence:
         return f"the reversal drifted by {self.drift:.2g}, so its gradients may be wrong: use an exact adjoint"
 
 
+def conclude(evidence: Evidence) -> AttackHealth:
+    """Return the evidence with its verdict."""
+    verdict, sentence = judge(evidence)
+    return AttackHealth(
+        evidence.objective_start,
+        evidence.objective_best,
+        *evidence.errors,
+        evidence.drift,
+        evidence.training,
+        evidence.gain_left,
+        evidence.share_at_bounds,
+        evidence.feasible,
+        evidence.evaluations,
+        evidence.agreement,
+        verdict,
+        sentence,
+    )
+
+
 def judge(evidence: Evidence) -> tuple[str, str]:
     """Return the verdict on an attack, and its reason in one sentence."""
     failure = _failure(evidence)
@@ -222,7 +242,7 @@ def judge(evidence: Evidence) -> tuple[str, str]:
     start, best = evidence.objective_start, evidence.objective_best
     rose = f"the objective rose from {start:.3f} to {best:.3f}"
     if not evidence.climbs:
-        return "worked", f"{rose}, without gradients: a search that follows them may do more."
+        return "worked", f"{rose}, without gradients: other points may do more."
     checked = any(error is not None for error in evidence.errors)
     kind = "that check out" if checked else "that nobody checked, for want of float64"
     return "worked", f"{rose} on gradients {kind}."

@@ -60,6 +60,26 @@ def prepare(
             devices than there are.
     """
     mesh = row_mesh(devices)
+    begin, feasible, soft, threat = prepare_start(learner, train, validation, threat=threat, seed=seed, start=start)
+    objective = make_objective(
+        learner, train, validation, schedule=schedule, threat=threat, labels=soft, adjoint=adjoint, mesh=mesh
+    )
+    return Prepared(objective, feasible, replicate(begin, mesh), threat)
+
+
+def prepare_start(
+    learner: Any,
+    train: Block,
+    validation: Samples,
+    *,
+    threat: ThreatModel,
+    seed: int,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[jax.Array, FeasibleSet, jax.Array, ThreatModel]:
+    """Check rows and start, and return feasible points, where they may live, their soft labels, and the attacker.
+
+    Arguments, and what is returned, as in `prepare`; soft labels are (p, k).
+    """
     for rows in (train, validation):
         check_samples(learner, (rows,))
     threat.goal.check(validation)
@@ -69,12 +89,8 @@ def prepare(
         # What a defence would remove is no start for those who know it.
         threat = dataclasses.replace(threat, feasible=threat.evasion.within(threat.feasible, soft))
         points = threat.feasible.project(jnp.asarray(points, train.x.dtype))
-    begin = _feasible_start(points, train, threat)
-    feasible, begin = _with_labels(threat, begin, soft)
-    objective = make_objective(
-        learner, train, validation, schedule=schedule, threat=threat, labels=soft, adjoint=adjoint, mesh=mesh
-    )
-    return Prepared(objective, feasible, replicate(begin, mesh), threat)
+    feasible, begin = _with_labels(threat, _feasible_start(points, train, threat), soft)
+    return begin, feasible, soft, threat
 
 
 def make_objective(

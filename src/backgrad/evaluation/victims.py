@@ -5,7 +5,6 @@ without it.
 """
 
 import dataclasses
-import warnings
 from typing import Any
 
 import equinox as eqx
@@ -75,14 +74,9 @@ def fit_victim(victim: Any, table: Table, rows: Rows, added: Added | None, *, se
 
         schedule = dataclasses.replace(victim.schedule, key=split_key(seed))
         return TrainedVictim(victim.learner, schedule).fit(x, y, n_classes=table.n_classes)
-    from sklearn.exceptions import ConvergenceWarning
+    from ..learners.seeding import fit_seeded
 
-    from ..learners.seeding import seeded
-
-    fresh = seeded(victim, attack_seed(seed) % 2**31)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return fresh.fit(x, y)
+    return fit_seeded(victim, x, y, seed=attack_seed(seed) % 2**31)
 
 
 @eqx.filter_jit

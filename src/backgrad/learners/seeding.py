@@ -1,8 +1,16 @@
 """scikit-learn estimators whose random states are settled, so that equal runs give equal numbers."""
 
+import warnings
 from typing import Any
 
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+
+def open_states(estimator: Any) -> list[str]:
+    """Return the names of the random states that an estimator leaves open, those of nested ones included."""
+    settings = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    return [name for name, value in settings.items() if name.split("__")[-1] == "random_state" and value is None]
 
 
 def seeded(estimator: Any, seed: Any) -> Any:
@@ -13,8 +21,19 @@ def seeded(estimator: Any, seed: Any) -> Any:
         seed: what `random_state` is set to where it is None.
     """
     copy: Any = clone(estimator)
-    if not hasattr(copy, "get_params"):
-        return copy
-    settings = copy.get_params()
-    open_ones = [name for name, value in settings.items() if name.split("__")[-1] == "random_state" and value is None]
-    return copy.set_params(**dict.fromkeys(open_ones, seed))
+    states = open_states(copy)
+    return copy.set_params(**dict.fromkeys(states, seed)) if states else copy
+
+
+def fit_seeded(estimator: Any, x: Any, y: Any, *, seed: int) -> Any:
+    """Return a copy of an estimator fitted with its open random states settled; one that stops early stays what it is.
+
+    Args:
+        estimator: as for `seeded`.
+        x: features, (n, d).
+        y: labels or responses, (n,) or (n, k).
+        seed: of its open random states.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return seeded(estimator, seed).fit(x, y)
