@@ -115,6 +115,15 @@ def test_reasons_say_how_far_and_how_far_is_let_pass(kind):
         assert "centroid of its class" in reason
 
 
+def test_of_rows_that_are_equally_far_the_reason_says_so():
+    x = np.array([[0.0, 0], [2, 0], [0, 2], [2, 2]] * 2)  # every row as far from the centroid as any other
+    defence = Sphere(fraction=0.25)
+    defence.fit_resample(x, np.repeat([0, 1], 4))
+    assert [reason.split("centroid of its class ")[-1] for reason in defence.reasons()] == [
+        "1.414 is no less than 1.414"
+    ] * 2
+
+
 @every_kind
 def test_only_the_classes_that_are_named_are_cleaned(kind):
     x, y = rows(3)

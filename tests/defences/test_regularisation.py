@@ -10,6 +10,7 @@ import pytest
 
 import backgrad as bg
 from backgrad.adjoints.check import check_gradient
+from backgrad.defences import regularisation
 from backgrad.defences.regularisation import TrustedLoss, choose_l2, slope, with_l2
 from backgrad.errors import DivergenceError, InputError
 from backgrad.learners.base import Member
@@ -109,6 +110,12 @@ def test_the_strength_is_put_where_the_learner_is():
     wrapped = Standardised(Standardised(bg.MLP(D, 2, (3,), l2=0.5)))
     assert with_l2(wrapped, 0.2).learner.learner.l2 == 0.2
     assert wrapped.learner.learner.l2 == 0.5
+
+
+def test_a_strength_at_the_end_of_the_range_is_where_the_search_starts():
+    for own, begin in ((1e-4, 1e-4), (1.0, 1.0), (1e-3, 1e-3), (5.0, 1e-2)):
+        found, _ = regularisation._start(bg.LogisticRegression(2, own), (1e-4, 1.0), jnp.float64)
+        assert float(jnp.exp(found)) == pytest.approx(begin)
 
 
 class Bare:

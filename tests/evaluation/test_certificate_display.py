@@ -105,6 +105,7 @@ def test_it_draws_on_axes_that_are_given():
         ({"certified_accuracy": [90, 80, 50, 0]}, r"certified_accuracy must be shares in \[0, 1\]"),
         ({"certified_accuracy": [0.5, 0.6, 0.5, 0]}, "certified_accuracy must not increase"),
         ({"certified_accuracy": [0.5, np.nan, 0, 0]}, "certified_accuracy must hold finite numbers"),
+        ({"certified_accuracy": [[0.9, 0.8]] * 4}, r"certified_accuracy must have 1 dimension\(s\)"),
         ({"certified_accuracy": "high"}, "certified_accuracy must be an array of numbers"),
         ({"attacks": {"joint": ([1, 2], [0.1])}}, "errors of 'joint' must have one entry a budget"),
         ({"attacks": {"joint": ([2, 1], [0.1, 0.2])}}, "budgets of 'joint' must be numbers"),

@@ -9,8 +9,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import backgrad as bg
 from backgrad.errors import InputError
+from backgrad.evaluation import security_curve as security_curve_module
 from backgrad.evaluation.metrics import balanced_error, class_errors, confusion, squared_error
-from backgrad.evaluation.plan import Plan, Rows, Table
+from backgrad.evaluation.plan import Fitted, Plan, Rows, Table
 from backgrad.evaluation.poisoning import craft_on_split
 from backgrad.evaluation.security_curve import breaking_point, budget_of, security_curve
 from backgrad.evaluation.transfer import transfer_matrix
@@ -96,6 +97,18 @@ def test_a_clean_model_past_the_limit_breaks_at_nothing():
     assert breaking_point(PLAN, TABLE, splits(1), victim=VICTIM, limit=-1.0, seed=0).budget == 0
 
 
+def test_an_error_that_is_not_a_number_keeps_to_no_limit(monkeypatch):
+    monkeypatch.setattr(security_curve_module, "error_of", lambda *_: float("nan"))
+    found = breaking_point(PLAN, TABLE, splits(1), victim=VICTIM, limit=0.5, at_most=0.1, seed=0)
+    assert not found.censored
+    assert found.budget == 0
+
+
+def test_a_breaking_point_needs_a_split():
+    with pytest.raises(InputError, match="at least one split; got none"):
+        breaking_point(PLAN, TABLE, [], victim=VICTIM, limit=0.2, seed=0)
+
+
 @pytest.mark.parametrize(("criterion", "sentence"), [("median", "'mean' or 'upper'"), ("upper", "3 splits at least")])
 def test_criteria_that_cannot_be_are_refused(criterion, sentence):
     with pytest.raises(InputError, match=sentence):
@@ -120,6 +133,38 @@ def test_a_transfer_matrix_trains_every_victim_on_every_surrogate_s_points():
     assert (found.errors[0] != found.errors[1]).any()
     with pytest.raises(InputError, match="needs surrogates, victims and splits; got 2, 0 and 2"):
         transfer_matrix(PLAN, TABLE, splits(2), surrogates=surrogates, victims={}, seed=0)
+
+
+def test_each_surrogate_is_trained_by_its_own_schedule():
+    surrogates = {"adaline": bg.Member(bg.Adaline(2), bg.Descent(40, 0.1))}
+    plain, other = (
+        transfer_matrix(
+            dataclasses.replace(PLAN, attack_schedule=schedule),
+            TABLE,
+            splits(1),
+            surrogates=surrogates,
+            victims={"lr": LogisticRegression()},
+            seed=0,
+        )
+        for schedule in (None, bg.Descent(3, 0.9))
+    )
+    np.testing.assert_array_equal(plain.errors, other.errors)
+
+
+def test_an_estimator_without_a_gradient_is_fitted_in_its_surrogate_s_place():
+    fitted = Fitted(KNeighborsClassifier(3), bg.SubpopulationAttack(12, redraw=True))
+    plan, rows = dataclasses.replace(PLAN, fitted=fitted, reuse=1.0), splits(1)[0]
+    attack = craft_on_split(plan, TABLE, rows, seed=(0, 0))
+    assert attack.attack == "subpopulation"
+    x, y = (np.concatenate([old[rows.train], new]) for old, new in ((DATA.x, attack.points), (DATA.y, attack.labels)))
+    judged = KNeighborsClassifier(3).fit(x, y).predict(DATA.x[rows.validation])
+    assert attack.health.objective_best == np.mean(judged != DATA.y[rows.validation])
+    described = attack.threat_model.describe()
+    assert "optimised" in described["capability"]
+    assert described["knowledge"] == PLAN.threat.knowledge.describe()
+    # Flips are those that every other attack starts from; another learner is attacked by its own gradients.
+    np.testing.assert_array_equal(attack.start, craft_on_split(PLAN, TABLE, rows, seed=(0, 0)).start)
+    assert plan.against(bg.Member(PLAN.learner, PLAN.schedule)) == dataclasses.replace(PLAN, reuse=1.0)
 
 
 def test_an_attacker_with_surrogate_data_never_sees_the_training_rows():

@@ -292,6 +292,24 @@ def test_every_row_lies_in_the_set_that_is_made_of_its_columns():
     assert set(np.unique(np.round(points * 16, 9))) <= set(np.unique(levels))
 
 
+@pytest.mark.parametrize("largest", [1e3, 1e8, 1e12])
+def test_whole_numbers_of_any_size_are_seen_as_such(largest):
+    low, high = np.array([3.0, 3.0]), np.array([largest + 7, largest + 7])
+    values = np.random.default_rng(0).integers(3, int(largest) + 7, (200, 1)) + np.array([[0.0, 0.25]])
+    data = dataclasses.replace(
+        bg.load("blobs2"),
+        x=(values - low) / (high - low),
+        y=np.arange(200) % 2,
+        feature_minimum=low,
+        feature_maximum=high,
+    )
+    make_feasible("box+0=integer", data)
+    with pytest.raises(InputError, match="integer needs whole numbers"):
+        make_feasible("integer", data)
+    kinds = {part["set"]: part["columns"] for part in make_feasible("auto", data).describe()["parts"]}
+    assert kinds == {"rescaled": "0", "box": "1"}
+
+
 def test_a_set_that_the_data_do_not_lie_in_is_refused():
     with pytest.raises(InputError, match="integer needs whole numbers, but those of breast-cancer are not"):
         make_feasible("integer", CANCER)

@@ -3,8 +3,16 @@
 import dataclasses
 from typing import Any
 
+from .estimators import Audited
 from .plan import Audit
 from .tasks import open_estimator
+
+
+# Where an estimator has no gradient.
+_FITTED = (
+    "the estimator is not differentiable, so points are searched for by fitting it: rows of a part of a class with a wrong "
+    "label, the part that does most harm of many that are tried."
+)
 
 
 def own_name(audit: Audit) -> str:
@@ -42,9 +50,15 @@ def describe_estimator(audit: Audit) -> dict[str, Any]:
     return {
         "name": own_name(audit),
         "description": audited.description,
-        "surrogate": "exact" if audited.surrogate.exact else "ensemble",
-        "sentence": audited.surrogate.sentence,
+        "surrogate": _kind_of_gradient(audited),
+        "sentence": audited.surrogate.sentence if audited.differentiable else _FITTED,
     }
+
+
+def _kind_of_gradient(audited: Audited) -> str:
+    if not audited.differentiable:
+        return "none"
+    return "exact" if audited.surrogate.exact else "ensemble"
 
 
 def describe_threat(audit: Audit) -> dict[str, Any]:

@@ -32,12 +32,15 @@ class Audited:
         victim: an unfitted estimator, or a learner with its schedule.
         surrogate: learners and schedules that gradients are had of.
         description: the estimator in words.
+        differentiable: whether points follow the surrogate's gradients; or else the victim is fitted in every trial of
+            a search.
     """
 
     name: str
     victim: Any
     surrogate: Surrogate
     description: str
+    differentiable: bool = True
 
 
 def make_estimator(spec: str) -> Any:
@@ -122,7 +125,8 @@ def make_audited(name: str, estimator: Any, problem: Problem, *, train: int) -> 
         usable = make_pipeline(SimpleImputer(strategy="median"), clone(estimator))
     # Rows that are attacked have no gap: an imputer in front of the rest changes nothing about them.
     stand_in = surrogate_for(_without_imputers(estimator), n_features=d, n_classes=k, n_samples=train)
-    return Audited(name, usable, stand_in, _describe(usable))
+    differentiable = len(stand_in.members) == 1  # what has no gradient is stood in for by several learners
+    return Audited(name, usable, stand_in, _describe(usable), differentiable)
 
 
 def join_surrogates(name: str, parts: Sequence[Audited]) -> Audited:

@@ -38,6 +38,9 @@ HELD: dict[str, Any] = {}
 #: What points are crafted against by an attacker who does not know the learner: several surrogates at once.
 ENSEMBLE = "ensemble"
 
+# Fits of an estimator that has no gradient, for every step along one that others have.
+_TRIALS = 0.4
+
 #: What training sets consist of, beside the clean rows.
 ROWS = ("clean", "flips", "poisoned")
 
@@ -233,13 +236,15 @@ def _open_attacked(settings: Mapping[str, Any], problem: "Problem") -> "Audited"
 def make_plan(settings: Mapping[str, Any], audited: "Audited", problem: "Problem") -> "Plan":
     """Return the attack on an estimator."""
     from ..attacks.back_gradient import JointAttack
-    from ..evaluation.plan import Plan
+    from ..attacks.subpopulation import SubpopulationAttack
+    from ..evaluation.plan import Fitted, Plan
     from ..threat.knowledge import PerfectKnowledge, Surrogates
     from ..threat.model import ThreatModel
 
     members = audited.surrogate.members
     single = len(members) == 1
     knowledge = PerfectKnowledge() if single else Surrogates(members, what="the estimator's own gradient")
+    trials = SubpopulationAttack(round(_TRIALS * settings["iterations"]), redraw=True)
     return Plan(
         learner=members[0].learner,
         schedule=members[0].schedule,
@@ -247,6 +252,7 @@ def make_plan(settings: Mapping[str, Any], audited: "Audited", problem: "Problem
         threat=ThreatModel(settings["points"], feasible=problem.feasible, knowledge=knowledge),
         project_start=True,
         reuse=1.0,
+        fitted=None if audited.differentiable else Fitted(audited.victim, trials),
     )
 
 

@@ -43,4 +43,8 @@ def transfer(
             f"transfer takes --knowledge perfect or surrogate-data, since its rows are the surrogates; got "
             f"{given['knowledge']}"
         )
+    if not (given["attack_steps"] is None and given["attack_step_size"] is None):
+        raise typer.BadParameter(
+            "transfer trains each surrogate by a schedule of its own: leave --attack-steps and --attack-step-size out"
+        )
     run_transfer(given, points=points, surrogates=surrogates, victims=victims, out=out)

@@ -100,7 +100,11 @@ class Sanitiser(BaseSampler):
     def reasons(self) -> list[str]:
         """Say of every removed row, in the order of `removed_indices_`, why it was left out."""
         rows = zip(self.suspicion_[self.removed_indices_], self.thresholds_[self.removed_indices_], strict=True)
-        return [f"{self.measure} {value:.4g} is above {limit:.4g}" for value, limit in rows]
+        # Of rows that are equally suspicious, some may stay.
+        return [
+            f"{self.measure} {value:.4g} is {'above' if value > limit else 'no less than'} {limit:.4g}"
+            for value, limit in rows
+        ]
 
     def __sklearn_tags__(self):
         tags: Any = super().__sklearn_tags__()

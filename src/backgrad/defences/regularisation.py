@@ -219,7 +219,7 @@ def _start(learner: Any, l2_range: tuple[float, float], dtype) -> tuple[Array, t
         raise InputError(f"l2_range must be (least, largest) with least < largest; got {l2_range}.")
     own: Any = getattr(learner, "strength", None)
     given = low if own is None else float(own)
-    begin = given if low < given <= high else math.sqrt(low * high)
+    begin = given if low <= given <= high else math.sqrt(low * high)
     return jnp.asarray(math.log(begin), dtype), (math.log(low), math.log(high))
 
 

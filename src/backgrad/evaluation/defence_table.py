@@ -284,8 +284,7 @@ def _adaptive(
     """Yield points of attackers who know the defence; none where nobody knows how to attack it."""
     plan, rows, y = judge.plan, judge.rows, judge.table.y
     if isinstance(defence, Member):
-        mine = dataclasses.replace(plan, learner=defence.learner, schedule=defence.schedule, attack_schedule=None)
-        made = craft_on_split(mine, judge.table, rows, seed=judge.seed, progress=progress)
+        made = craft_on_split(plan.against(defence), judge.table, rows, seed=judge.seed, progress=progress)
         yield made.points, made.labels
         return
     fresh: Any = judge.prepare(defence) if isinstance(defence, Sanitiser) else defence

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .confusion import class_errors as errors_by_class
 from .confusion import shares
 
 
@@ -61,10 +62,7 @@ def squared_error(predictions, responses) -> float:
 
 def class_errors(predictions, labels, n_classes: int) -> np.ndarray:
     """Return the share of wrong predictions among the rows of each class, (k,); NaN for a class without rows."""
-    predictions, labels = np.asarray(predictions), np.asarray(labels)
-    rows = np.bincount(labels, minlength=n_classes).astype(float)
-    wrong = np.bincount(labels[predictions != labels], minlength=n_classes)
-    return np.divide(wrong, rows, out=np.full(n_classes, np.nan), where=rows > 0)
+    return errors_by_class(confusion_counts(predictions, labels, n_classes))
 
 
 def balanced_error(predictions, labels, n_classes: int) -> float:

@@ -9,8 +9,10 @@ from jaxtyping import PRNGKeyArray
 
 from ..adjoints.base import Adjoint
 from ..attacks.base import Attack
+from ..attacks.subpopulation import SubpopulationAttack
 from ..checks import check_not_negative
 from ..errors import InputError
+from ..learners.base import Member
 from ..schedules import Schedule
 from ..threat.model import ThreatModel
 from ..types import Samples, samples
@@ -102,6 +104,19 @@ def as_samples(x, y, n_classes: int) -> Samples:
 
 
 @dataclasses.dataclass(frozen=True)
+class Fitted:
+    """An estimator that nothing differentiates, and the search for points that fits it in every trial.
+
+    Args:
+        estimator: an unfitted scikit-learn classifier.
+        attack: the search.
+    """
+
+    estimator: Any
+    attack: SubpopulationAttack
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """Who is attacked, how, and with what rows.
 
@@ -122,6 +137,8 @@ class Plan:
             `backgrad.attacks.preparation.start_points`.
         devices: over how many devices the attack spreads rows and points, or `"all"`; none of this where omitted. See
             `backgrad.devices`.
+        fitted: the estimator that the learner stands for, which an attacker fits instead of following the learner's
+            gradients, unless they evade a defence; None where the learner is what is attacked.
     """
 
     learner: Any
@@ -135,6 +152,7 @@ class Plan:
     reuse: float = 0.0
     sources: bool = False
     devices: int | str | None = None
+    fitted: Fitted | None = None
 
     def __post_init__(self):
         """Check the start."""
@@ -145,6 +163,12 @@ class Plan:
     def with_budget(self, budget: int) -> "Plan":
         """Return the same plan with another number of points."""
         return dataclasses.replace(self, threat=dataclasses.replace(self.threat, budget=budget))
+
+    def against(self, member: Member) -> "Plan":
+        """Return the same plan against another learner, trained by its own schedule."""
+        return dataclasses.replace(
+            self, learner=member.learner, schedule=member.schedule, attack_schedule=None, fitted=None
+        )
 
     def inner(self, key: PRNGKeyArray) -> Schedule:
         """Return the attacker's schedule with a key of its initial parameters."""

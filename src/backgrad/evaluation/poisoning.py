@@ -17,10 +17,12 @@ from ..attacks.base import AttackResult
 from ..attacks.preparation import start_points
 from ..attacks.starts import require_classes
 from ..errors import InputError
+from ..threat.knowledge import PerfectKnowledge
+from ..threat.labels import ChosenLabels
 from ..threat.model import ThreatModel
 from ..types import Samples, with_reused
 from .metrics import class_errors, error_rate, squared_error, student_interval
-from .plan import Plan, Rows, Table, as_samples, attack_seed, split_key
+from .plan import Fitted, Plan, Rows, Table, as_samples, attack_seed, split_key
 from .victims import fit_victim, reference_estimator, require_sound_training, train_and_predict
 
 ERRORS = ("clean_error", "label_flip_error", "poisoned_error")
@@ -77,8 +79,33 @@ def craft_on_split(
     Raises:
         InputError: surrogate rows are missing, or what `Attack.craft` refuses.
     """
+    if plan.fitted is not None and plan.threat.evasion is None:
+        return _craft_on_fitted(plan.fitted, plan, table, rows, seed=seed, progress=progress)
     known = known_to_attacker(plan, table, rows, seed=seed)
     return plan.attack.craft(plan.learner, known.pop("train"), known.pop("validation"), **known, progress=progress)
+
+
+def _craft_on_fitted(
+    fitted: Fitted,
+    plan: Plan,
+    table: Table,
+    rows: Rows,
+    *,
+    seed: tuple[int, int],
+    progress: Callable[[float], None],
+) -> AttackResult:
+    # Who fits the estimator itself knows it. Rows that points are copies of are no judges of them.
+    threat = dataclasses.replace(plan.threat, knowledge=PerfectKnowledge(), labels=ChosenLabels())
+    known = known_to_attacker(dataclasses.replace(plan, threat=threat, reuse=0.0), table, rows, seed=seed)
+    return fitted.attack.craft_on(
+        fitted.estimator,
+        known["train"],
+        known["validation"],
+        threat=threat,
+        seed=known["seed"],
+        start=known["start"],
+        progress=progress,
+    )
 
 
 def known_to_attacker(plan: Plan, table: Table, rows: Rows, *, seed: tuple[int, int]) -> dict[str, Any]:

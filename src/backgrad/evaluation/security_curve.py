@@ -5,7 +5,6 @@ the same budget are always there.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from ..attacks.base import AttackResult
 from ..errors import InputError
-from .metrics import balanced_error, student_interval
+from .metrics import balanced_error, class_errors, student_interval
 from .plan import Plan, Rows, Table
 from .poisoning import craft_on_split, error_of, training_sets
 from .victims import fit_victim
@@ -152,9 +151,8 @@ def _scores(victim, table: Table, rows: Rows, added, scorers, *, seed: tuple[int
     scores = {"error": error_of(predictions, table, rows.test)}
     if table.n_classes:
         scores["balanced error"] = balanced_error(predictions, y, table.n_classes)
-        for c in range(table.n_classes):
-            mine = y == c
-            scores[f"error of class {c}"] = float(np.mean(predictions[mine] != c)) if mine.any() else math.nan
+        for c, value in enumerate(class_errors(predictions, y, table.n_classes).tolist()):
+            scores[f"error of class {c}"] = value
     for name, scorer in (scorers or {}).items():
         scores[name] = float(get_scorer(scorer)(fitted, x, y))
     return scores
@@ -196,6 +194,8 @@ def breaking_point(
     """
     if criterion not in ("mean", "upper"):
         raise InputError(f"criterion must be 'mean' or 'upper'; got {criterion!r}.")
+    if not splits:
+        raise InputError("a breaking point needs at least one split; got none.")
     if criterion == "upper" and len(splits) < 3:
         raise InputError(f"criterion 'upper' needs an interval, so 3 splits at least; got {len(splits)}.")
     n = splits[0].train.size
@@ -211,7 +211,8 @@ def breaking_point(
         )
         evaluated[budget], health[budget] = errors, verdicts
         interval = student_interval(errors)
-        return float(errors.mean() if criterion == "mean" or interval is None else interval[1]) > limit
+        # An error that is not a number, of a victim that diverged, keeps to no limit.
+        return not float(errors.mean() if criterion == "mean" or interval is None else interval[1]) <= limit
 
     low, high = 0, most
     if broken(0):

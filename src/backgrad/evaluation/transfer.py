@@ -77,9 +77,8 @@ def transfer_matrix(
     for k, rows in enumerate(splits):
         for i, (name, member) in enumerate(surrogates.items()):
             shift = done / total
-            mine = dataclasses.replace(plan, learner=member.learner, schedule=member.schedule)
             attack: AttackResult = craft_on_split(
-                mine,
+                plan.against(member),
                 table,
                 rows,
                 seed=(seed, k),

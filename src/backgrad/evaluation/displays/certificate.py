@@ -54,7 +54,7 @@ class CertificateDisplay:
         unit: str = "inserted or deleted rows",
     ):
         self.budgets = _budgets("budgets", budgets)
-        self.certified_accuracy = _shares("certified_accuracy", certified_accuracy, (self.budgets.size,))
+        self.certified_accuracy = _shares("certified_accuracy", certified_accuracy, (self.budgets.size,), ndim=(1,))
         if (np.diff(self.certified_accuracy) > 0).any():
             raise InputError("certified_accuracy must not increase with the budget: sort both by budget.")
         self.attacks = {name: _attack(name, *pair) for name, pair in (attacks or {}).items()}
@@ -173,8 +173,8 @@ def _budgets(name: str, values: Any) -> np.ndarray:
     return array
 
 
-def _shares(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    array = real_array(name, values, ndim=(1, 2))
+def _shares(name: str, values: Any, shape: tuple[int, ...], *, ndim: tuple[int, ...] = (1, 2)) -> np.ndarray:
+    array = real_array(name, values, ndim=ndim)
     if array.shape[:1] != shape:
         raise InputError(f"{name} must have one entry a budget, {shape}; got shape {array.shape}.")
     check_shares(name, array)

@@ -7,19 +7,19 @@ import numpy as np
 from ...errors import InputError
 from .drawing import attributes, axes_or_new, check_shares, import_pyplot, intervals, label_in_percent, name_list
 
-#: Kinds of errors, from left to right within a group of bars: colour, hatch, name in the legend.
+#: Kinds of errors, from top to bottom within a group of bars: colour, name in the legend.
 _KINDS = {
-    "clean": ("0.9", "", "no attack"),
-    "oblivious": ("0.6", "", "attacker does not know the defence"),
-    "adaptive": ("0.25", "", "attacker knows the defence"),
+    "clean": ("0.9", "no attack"),
+    "oblivious": ("0.6", "attacker does not know the defence"),
+    "adaptive": ("0.25", "attacker knows the defence"),
 }
 
 
 class DefenceTableDisplay:
     """Errors of a victim behind each defence, as groups of bars, with 95 % intervals over splits.
 
-    A defence that no attacker who knows it was tried on has a hatched gap for its third bar: what such an attacker
-    could do is unknown, not nothing.
+    A defence that no attacker who knows it was tried on says "not tried" in place of its third bar: what such an
+    attacker could do is unknown, not nothing.
 
     Args:
         names: of the defences, (D,); the undefended victim is one of them.
@@ -93,11 +93,11 @@ class DefenceTableDisplay:
         rows, height = np.arange(len(self.names)), 0.26
         self.bars_ = {}
         for number, (kind, values) in enumerate(self.errors.items()):
-            colour, hatch, label = _KINDS[kind]
+            colour, label = _KINDS[kind]
             means = np.array([np.nan if np.isnan(row).all() else np.nanmean(row) for row in values])
             where = rows + (number - 1) * height
             self.bars_[kind] = self.ax_.barh(
-                where, np.nan_to_num(means), height, color=colour, edgecolor="black", lw=0.6, hatch=hatch, label=label
+                where, np.nan_to_num(means), height, color=colour, edgecolor="black", lw=0.6, label=label
             )
             ends = intervals(values)
             if ends is not None:

@@ -50,4 +50,4 @@ def _robust(name: str, victim: Any, *, train: int, seed: int) -> Any:
     from ...defences.certified.partition import DeepPartitionAggregation, usual_partitions
 
     base = LogisticRegression() if isinstance(victim, Member) else victim
-    return DeepPartitionAggregation(base, n_partitions=usual_partitions(train))
+    return DeepPartitionAggregation(base, n_partitions=usual_partitions(train), random_state=seed)

@@ -83,8 +83,15 @@ def _kind(data: Dataset, column: int) -> str:
     values = data.x[:, column]
     if ((values == 0) | (values == 1)).all():
         return "binary"
+    return "integer" if _is_whole(data, column) else "box"
+
+
+def _is_whole(data: Dataset, column: int) -> bool:
+    """Tell whether a column holds whole numbers in the unit of the source, but for round-off of its range."""
     own = _units(data, column)
-    return "integer" if np.allclose(own, np.round(own), rtol=0, atol=1e-9) else "box"
+    largest = max(abs(data.feature_minimum[column]), abs(data.feature_maximum[column]))
+    slack = 1e-9 + 4 * np.finfo(float).eps * largest
+    return bool(np.all(np.abs(own - np.round(own)) <= slack))
 
 
 def _one(name: str, columns: tuple[int, ...], data: Dataset) -> FeasibleSet:
@@ -107,7 +114,7 @@ def _one(name: str, columns: tuple[int, ...], data: Dataset) -> FeasibleSet:
         return Image(shape=(side, side))
     if kind == "integer":
         own = np.stack([_units(data, c) for c in columns], axis=1)
-        _require(np.allclose(own, np.round(own), rtol=0, atol=1e-9), "integer", "whole numbers", data)
+        _require(all(_is_whole(data, c) for c in columns), "integer", "whole numbers", data)
         low, high = (np.asarray(bound)[list(columns)] for bound in (data.feature_minimum, data.feature_maximum))
         lattice = Integer(np.floor(own.min(axis=0) + 0.5), np.floor(own.max(axis=0) + 0.5))
         return Rescaled(lattice, low, np.where(high > low, high - low, 1.0))
