@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.tree import DecisionTreeClassifier
 
+from backgrad.auditing.context import describe_estimator
 from backgrad.auditing.plan import make_audit
 from backgrad.auditing.problem import from_arrays
 from backgrad.auditing.profiles import PROFILES
@@ -50,6 +52,28 @@ def test_points_against_several_surrogates_are_others_than_against_one(problem):
     for one in ("logistic", "svm"):
         assert np.abs(found[ENSEMBLE]["points"] - found[one]["points"]).max() > 1e-6
     assert found[ENSEMBLE]["confusion.own.poisoned"].sum() == N - 30 - 12 - 6
+
+
+def test_points_against_an_estimator_without_a_gradient_are_found_by_fitting_it(problem):
+    spec = "held:tree"
+    HELD["tree"] = DecisionTreeClassifier(min_samples_leaf=4, random_state=0)
+    found = attack(settings(problem, estimator=spec, against="own", iterations=40, points=6), 0, 0)
+    assert found.values["health"]["evaluations"] == 16 + 1  # no random state is open: one draw, and the start
+    rows = open_split(settings(problem), 0, 0)[1]
+    train = problem.x[rows.train]
+    same = (found.arrays["points"][:, None] == train[None]).all(2)
+    assert (same.sum(1) == 1).all()
+    assert (problem.y[rows.train][same.argmax(1)] != found.arrays["labels"]).all()
+    # Others are attacked by their own gradients, whatever is audited.
+    moved = attack(settings(problem, estimator=spec, against="logistic", points=6), 0, 0).arrays["points"]
+    assert not (moved[:, None] == train[None]).all(2).any()
+    audit = make_audit(problem, {}, spec, profile=PROFILES["quick"], splits=2, seed=0, limit=None, at=None)
+    described = describe_estimator(audit)
+    del HELD["tree"]
+    assert described["surrogate"] == "none"
+    assert described["sentence"].startswith(
+        "the estimator is not differentiable, so points are searched for by fitting"
+    )
 
 
 def test_trusted_rows_hold_two_of_every_class(problem):

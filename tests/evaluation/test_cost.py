@@ -3,17 +3,19 @@
 import dataclasses
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 import backgrad as bg
 from backgrad.attacks.base import Attack
 from backgrad.errors import InputError, UnsupportedError
 from backgrad.evaluation import cost
 from backgrad.evaluation.cost import PARTS, estimate_cost
-from backgrad.evaluation.plan import Plan, Rows, Table
+from backgrad.evaluation.plan import Fitted, Plan, Rows, Table
 from backgrad.evaluation.poisoning import craft_on_split
 
 DATA = bg.load("blobs2")
@@ -51,6 +53,25 @@ def test_an_estimate_counts_the_hypergradients_that_the_attack_computes(one):
     assert one.hypergradients == found.health.evaluations == 15
     assert one.hypergradient > 0
     assert one.attack == pytest.approx(15 * one.hypergradient)
+
+
+def test_an_estimate_of_a_search_that_fits_an_estimator_counts_its_fits():
+    waits = []
+
+    class Slow(LogisticRegression):
+        def fit(self, X, y):
+            time.sleep(0.02)
+            waits.append(len(X))
+            return super().fit(X, y)
+
+    fitted = Fitted(Slow(), bg.SubpopulationAttack(10, redraw=True))
+    plan = dataclasses.replace(PLAN, fitted=fitted)
+    found = estimate_cost(plan, TABLE, [split(0)])
+    assert found.hypergradients == 0
+    asked, waits[:] = len(waits), []
+    craft_on_split(plan, TABLE, split(), seed=(0, 0))
+    assert asked < len(waits) <= fitted.attack.evaluations
+    assert found.attack >= 0.02 * fitted.attack.evaluations
 
 
 def test_an_estimate_adds_up_and_says_what_takes_longest(one):

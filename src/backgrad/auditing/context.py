@@ -7,11 +7,9 @@ from .estimators import Audited
 from .plan import Audit
 from .tasks import open_estimator
 
-
-# Where an estimator has no gradient.
 _FITTED = (
-    "the estimator is not differentiable, so points are searched for by fitting it: rows of a part of a class with a wrong "
-    "label, the part that does most harm of many that are tried."
+    "the estimator is not differentiable, so points are searched for by fitting it: rows of one part of a class with a "
+    "wrong label, the most harmful part of many that are tried."
 )
 
 

@@ -244,7 +244,7 @@ def make_plan(settings: Mapping[str, Any], audited: "Audited", problem: "Problem
     members = audited.surrogate.members
     single = len(members) == 1
     knowledge = PerfectKnowledge() if single else Surrogates(members, what="the estimator's own gradient")
-    trials = SubpopulationAttack(round(_TRIALS * settings["iterations"]), redraw=True)
+    trials = SubpopulationAttack(max(round(_TRIALS * settings["iterations"]), 1), redraw=True)
     return Plan(
         learner=members[0].learner,
         schedule=members[0].schedule,

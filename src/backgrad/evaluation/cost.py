@@ -230,14 +230,24 @@ def _measure(plan: Plan, table: Table, rows: Rows, seed: int) -> _Split:
         return compiler.usual(lambda: train_and_predict(plan.learner, (clean, *added), schedule, x))
 
     preparing, ready = compiler.usual(prepared), prepared()
-    points = as_samples(*_start(ready, table.n_classes), table.n_classes)
-    usual, poisoned = fit(), fit(points)
-    own = attack_seed(key)
-    search = _price_search(plan, ready, compiler, own) if plan.threat.budget else Price(0.0, 0)
-    nothing = Optimised(ready.start, np.zeros(1), 0.0)
-    examining = compiler.usual(
-        lambda: dataclasses.astuple(examine(plan.attack, ready.objective, ready.feasible, ready.start, nothing, own))
-    )
+    start = _start(ready, table.n_classes)
+    usual, poisoned = fit(), fit(as_samples(*start, table.n_classes))
+    own, search, examining = attack_seed(key), Price(0.0, 0), 0.0
+    if plan.fitted is not None:
+
+        def trial(estimator=plan.fitted.estimator):
+            return fit_victim(estimator, table, rows, start, seed=key).predict(table.x[rows.validation])
+
+        search = Price(plan.fitted.attack.evaluations * compiler.usual(trial), 0)
+    else:
+        if plan.threat.budget:
+            search = _price_search(plan, ready, compiler, own)
+        nothing = Optimised(ready.start, np.zeros(1), 0.0)
+        examining = compiler.usual(
+            lambda: dataclasses.astuple(
+                examine(plan.attack, ready.objective, ready.feasible, ready.start, nothing, own)
+            )
+        )
     sound = 1 if plan.attack_schedule is None else 2
     return _Split(
         compilation=compiler.expected(),
