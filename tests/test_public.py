@@ -190,8 +190,18 @@ def test_every_public_class_and_function_has_a_docstring_and_so_have_its_methods
                 assert documented(method), f"{name}.{attribute}"
 
 
-def snippets():
-    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def snippets(page="README.md"):
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+PAGES = [f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)])
+def test_the_python_of_the_documentation_runs_as_it_stands(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for code in snippets(page):
+        exec(code, {})
 
 
 @pytest.mark.parametrize("number", range(len(snippets())))

@@ -212,6 +212,15 @@ def test_the_worst_changes_do_what_the_exact_number_says():
                 assert (again.predict(query) == before) == same
 
 
+def test_changes_are_of_one_prediction_and_no_negative_number():
+    x, y, queries = problem(60, 2, spread=1.0)
+    model = SmoothedLabelsClassifier().fit(x, y)
+    with pytest.raises(InputError, match="budget must be a whole number, 0 or more; got -1"):
+        model.worst_flips(queries[:1], -1)
+    with pytest.raises(InputError, match="X must have one row; got 2"):
+        model.worst_flips(queries[:2], 1)
+
+
 def test_certified_accuracy_falls_with_the_budget_and_counts_rows():
     x, y, _ = problem(400, 2, spread=1.0)
     test, labels = x[200:], y[200:]

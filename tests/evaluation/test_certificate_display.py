@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from backgrad.defences.certified import DeepPartitionAggregation
+from backgrad.defences.certified import DeepPartitionAggregation, SmoothedLabelsClassifier
 from backgrad.errors import InputError
 from backgrad.evaluation.displays import CertificateDisplay
 
@@ -84,6 +84,10 @@ def test_from_estimator_asks_the_estimator():
     model = DeepPartitionAggregation(n_partitions=5).fit(x, y)
     display = CertificateDisplay.from_estimator(model, x, y, budgets=[0, 1, 2])
     assert np.array_equal(display.certified_accuracy, model.certified_accuracy(x, y, [0, 1, 2]))
+    assert display.unit == "inserted or deleted rows"
+    smoothed = SmoothedLabelsClassifier().fit(x, y)
+    assert CertificateDisplay.from_estimator(smoothed, x, y, budgets=[0, 1]).unit == "changed labels"
+    assert CertificateDisplay.from_estimator(smoothed, x, y, budgets=[0, 1], unit="labels").unit == "labels"
 
 
 def test_it_draws_on_axes_that_are_given():

@@ -104,6 +104,13 @@ def test_an_error_that_is_not_a_number_keeps_to_no_limit(monkeypatch):
     assert found.budget == 0
 
 
+def test_a_breaking_point_needs_a_limit_and_a_curve_a_fraction():
+    with pytest.raises(InputError, match="limit must be a finite number; got nan"):
+        breaking_point(PLAN, TABLE, splits(1), victim=VICTIM, limit=float("nan"), seed=0)
+    with pytest.raises(InputError, match="at least one fraction"):
+        security_curve(PLAN, TABLE, splits(1), victim=VICTIM, fractions=(), seed=0)
+
+
 def test_a_breaking_point_needs_a_split():
     with pytest.raises(InputError, match="at least one split; got none"):
         breaking_point(PLAN, TABLE, [], victim=VICTIM, limit=0.2, seed=0)

@@ -193,8 +193,8 @@ def test_class_weights_go_by_the_estimator_s_names_of_the_classes():
     scaled = make_pipeline(StandardScaler(), estimator)
     (member,) = surrogate(scaled, "cancer", classes=("bad", "good")).members
     assert (names[trained(member, "cancer")[0]] == theirs).mean() > AGREE
-    (blind,) = surrogate(scaled, "cancer").members
-    assert (names[trained(blind, "cancer")[0]] == theirs).mean() < AGREE
+    (even,) = surrogate(make_pipeline(StandardScaler(), LogisticRegression(**TIGHT)), "cancer").members
+    assert (names[trained(even, "cancer")[0]] == theirs).mean() < AGREE
 
 
 def test_added_rows_weaken_the_penalty_as_they_do_in_scikit_learn():
@@ -342,6 +342,20 @@ def test_what_differs_is_said(estimator, words):
     assert words in found.sentence
     assert found.sentence.startswith("a differentiable copy stands for ")
     assert len(found.members) == 1
+
+
+def test_two_classes_of_crammer_and_singer_have_a_weight_vector_each_and_are_not_exact():
+    found = surrogate_for(LinearSVC(multi_class="crammer_singer"), n_features=4, n_classes=2, n_samples=50)
+    assert not found.exact
+    assert "stands for crammer_singer" in found.sentence
+
+
+def test_class_weights_of_names_that_nobody_gave_are_refused():
+    weighted = LogisticRegression(class_weight={"ham": 1, "spam": 50})
+    sizes = {"n_features": 3, "n_classes": 2, "n_samples": 50}
+    with pytest.raises(InputError, match=r"names \['ham', 'spam'\], but the classes are \[0, 1\]: give"):
+        surrogate_for(weighted, **sizes)
+    assert surrogate_for(weighted, **sizes, classes=["ham", "spam"]).exact
 
 
 def test_what_is_exact_is_said_too():

@@ -5,6 +5,7 @@ the same budget are always there.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -114,6 +115,8 @@ def security_curve(
     """
     if not splits:
         raise InputError("a curve needs at least one split; got none.")
+    if not len(fractions):
+        raise InputError("a curve needs at least one fraction of poisoned rows; got none.")
     n = splits[0].train.size
     budgets = sorted({budget_of(fraction, n) for fraction in fractions})
     found = {name: np.zeros((len(budgets), len(splits))) for name in CURVES}
@@ -194,6 +197,8 @@ def breaking_point(
     """
     if criterion not in ("mean", "upper"):
         raise InputError(f"criterion must be 'mean' or 'upper'; got {criterion!r}.")
+    if not math.isfinite(limit):
+        raise InputError(f"limit must be a finite number; got {limit}.")
     if not splits:
         raise InputError("a breaking point needs at least one split; got none.")
     if criterion == "upper" and len(splits) < 3:

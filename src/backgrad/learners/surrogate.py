@@ -24,7 +24,7 @@ from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScale
 from sklearn.svm import SVC, LinearSVC
 
 from ..checks import check_count
-from ..errors import UnsupportedError
+from ..errors import InputError, UnsupportedError
 from ..schedules import Converged, Descent
 from .base import Member
 from .linear import LogisticRegression, SoftmaxRegression
@@ -89,7 +89,7 @@ def surrogate_for(
         Learners and schedules, whether they are exact, and a sentence for reports.
 
     Raises:
-        InputError: sizes that are not positive, or fewer than two classes.
+        InputError: sizes that are not positive, fewer than two classes, or class weights of classes that do not exist.
         UnsupportedError: the estimator is a regressor, or has no fit and predict.
     """
     check_count(n_features=n_features, n_samples=n_samples)
@@ -193,6 +193,12 @@ def _class_weights(class_weight: Any, shape: _Shape) -> Any:
     """Return scikit-learn's class weights, those of a dictionary as one number a class."""
     if class_weight is None or isinstance(class_weight, str):
         return class_weight
+    strange = [name for name in class_weight if name not in shape.classes]
+    if strange:
+        raise InputError(
+            f"class_weight names {strange}, but the classes are {list(shape.classes)}: give surrogate_for the classes by "
+            "the names that the estimator knows them by."
+        )
     return tuple(float(class_weight.get(c, 1.0)) for c in shape.classes)
 
 
@@ -239,7 +245,7 @@ def _linear_svc(estimator: Any, shape: _Shape) -> _Build:
     l2, differences = _inverse_strength(estimator.C)
     if estimator.penalty == "l1":
         differences += (_L1,)
-    if estimator.multi_class != "ovr" and shape.k > 2:
+    if estimator.multi_class != "ovr":  # two classes have a weight vector each there, too
         differences += ("every class against the others stands for crammer_singer",)
     if estimator.loss == "hinge":
         differences += (_ROUNDED,)

@@ -34,7 +34,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ...checks import check_positive
+from ...checks import check_count, check_positive
 from ...errors import InputError
 from .common import certified_shares, encode, named_classes
 from .smoothing import flip_thresholds, log_failure
@@ -70,6 +70,8 @@ class SmoothedLabelsClassifier(ClassifierMixin, BaseEstimator):
     influence_: np.ndarray
     centre_: np.ndarray
     labels_: np.ndarray
+    #: What the budgets of its certificate count.
+    budget_unit = "changed labels"
 
     def __init__(self, q: Any = 0.1, l2: Any = 0.01, *, bound: Any = "neyman-pearson", classes: Any = None):
         self.q = q
@@ -154,7 +156,13 @@ class SmoothedLabelsClassifier(ClassifierMixin, BaseEstimator):
 
         Returns:
             New labels, (n,).
+
+        Raises:
+            InputError: more rows than one, or a budget that is not a whole number, 0 or more.
         """
+        check_count(least=0, budget=budget)
+        if len(X) != 1:
+            raise InputError(f"labels are changed against one prediction: X must have one row; got {len(X)}.")
         alpha, winners = self._influences(self._centred(X))
         scores = self._scores(self._centred(X))[0]
         damage = self._damage(alpha, int(winners[0]))[:, 0]

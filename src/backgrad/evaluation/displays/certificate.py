@@ -11,6 +11,7 @@ from .drawing import attributes, axes_or_new, check_shares, import_pyplot, inter
 
 # Colours of Okabe and Ito, and markers that tell curves apart in black and white.
 _MARKERS = (("#D55E00", "o"), ("#0072B2", "s"), ("#009E73", "^"), ("#CC79A7", "v"), ("#E69F00", "D"), ("#000000", "x"))
+_ROWS = "inserted or deleted rows"
 _SUBJECT = "for the defended model, not for the pipeline without the defence"
 
 
@@ -51,7 +52,7 @@ class CertificateDisplay:
         budgets: Any,
         certified_accuracy: Any,
         attacks: Mapping[str, tuple[Any, Any]] | None = None,
-        unit: str = "inserted or deleted rows",
+        unit: str = _ROWS,
     ):
         self.budgets = _budgets("budgets", budgets)
         self.certified_accuracy = _shares("certified_accuracy", certified_accuracy, (self.budgets.size,), ndim=(1,))
@@ -89,7 +90,7 @@ class CertificateDisplay:
         *,
         budgets: Any,
         attacks: Mapping[str, tuple[Any, Any]] | None = None,
-        unit: str = "inserted or deleted rows",
+        unit: str | None = None,
     ) -> "CertificateDisplay":
         """Build the display from a fitted certified classifier and test rows.
 
@@ -99,10 +100,11 @@ class CertificateDisplay:
             y: their labels, (n,).
             budgets: as for the constructor.
             attacks: likewise.
-            unit: likewise.
+            unit: likewise; the estimator's `budget_unit` where omitted.
         """
         shares = estimator.certified_accuracy(X, y, budgets)
-        return cls(budgets=budgets, certified_accuracy=shares, attacks=attacks, unit=unit)
+        counted = getattr(estimator, "budget_unit", _ROWS) if unit is None else unit
+        return cls(budgets=budgets, certified_accuracy=shares, attacks=attacks, unit=counted)
 
     def plot(self, ax: Any = None, *, line_kw: Mapping[str, Any] | None = None) -> "CertificateDisplay":
         """Draw the bound and the measured errors.
