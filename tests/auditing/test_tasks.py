@@ -2,13 +2,20 @@
 
 import numpy as np
 import pytest
+from sklearn.ensemble import BaggingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from backgrad.auditing.context import describe_estimator
+from backgrad.auditing.estimators import make_audited
 from backgrad.auditing.plan import make_audit
 from backgrad.auditing.problem import from_arrays
 from backgrad.auditing.profiles import PROFILES
+from backgrad.auditing.tables import file_settings, read_file
 from backgrad.auditing.tasks import ENSEMBLE, HELD, attack, open_split
+from backgrad.errors import InputError
 
 RNG = np.random.default_rng(1)
 N = 60
@@ -83,3 +90,47 @@ def test_trusted_rows_hold_two_of_every_class(problem):
         left = np.bincount(Y[np.concatenate([rows.trusted, rows.test])], minlength=3)
         np.testing.assert_array_less(np.minimum(left, 2) - 1, np.bincount(Y[rows.trusted], minlength=3))
         assert np.intersect1d(rows.trusted, rows.test).size == 0
+
+
+def of_labels(labels):
+    """Return a problem of two classes that overlap."""
+    y = np.arange(N) % 2
+    return from_arrays(RNG.normal(size=(N, 2)) + y[:, None], np.array(labels)[y], feature_names=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "heavy"), [((1, 2), 1), (("no", "yes"), "no"), ((False, True), False), ((1, 2), "1")]
+)
+@pytest.mark.parametrize(
+    "wrap", [lambda one: one, lambda one: make_pipeline(StandardScaler(), one), BaggingClassifier], ids=str
+)
+def test_class_weights_are_those_of_the_classes_they_name(labels, heavy, wrap):
+    problem, given = of_labels(labels), wrap(LogisticRegression(class_weight={heavy: 50}))
+    audited = make_audited("own", given, problem, train=30)
+    same = make_audited("own", wrap(LogisticRegression(class_weight={0: 50})), of_labels((0, 1)), train=30)
+    assert repr(audited.victim) == repr(same.victim)
+    assert repr(audited.surrogate.members) == repr(same.surrogate.members)
+    name = next(name for name in given.get_params() if name.endswith("class_weight"))
+    assert given.get_params()[name] == {heavy: 50}
+
+
+def test_class_weights_name_the_classes_of_a_file(tmp_path):
+    rows = "\n".join(f"{i % 7},{i % 11},{3 + i % 2}" for i in range(N))
+    (tmp_path / "mine.csv").write_text("a,b,y\n" + rows, encoding="utf-8")
+    problem = read_file(file_settings(tmp_path / "mine.csv", target="y"))
+    found = make_audited("own", LogisticRegression(class_weight={4: 9, "3": 2}), problem, train=30)
+    assert found.victim.class_weight == {1: 9, 0: 2}
+
+
+def test_class_weights_of_no_class_are_refused():
+    with pytest.raises(InputError, match=r"class_weight must name classes of .* \(1, 2\); got 0"):
+        make_audited("own", LogisticRegression(class_weight={0: 50}), of_labels((1, 2)), train=30)
+
+
+def test_data_of_other_classes_are_other_data():
+    x = RNG.normal(size=(N, 2))
+    first, second = (
+        from_arrays(x, names[np.arange(N) % 2], feature_names=("a", "b"))
+        for names in (np.array([1, 2]), np.array([2, 3]))
+    )
+    assert first.sha256 != second.sha256

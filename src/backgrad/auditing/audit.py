@@ -19,7 +19,7 @@ from ..studies.plan import Study, code_version
 from ..studies.results import TaskResults
 from ..studies.runner import Progress, run_study
 from ..studies.store import Store
-from .estimators import check_estimator
+from .estimators import check_estimator, make_audited
 from .plan import Audit, make_audit
 from .problem import digest, from_arrays
 from .profiles import PROFILES, Profile
@@ -113,6 +113,7 @@ def audit(
         limit=limit,
         at=at,
     )
+    make_audited("your estimator", estimator, problem, train=made.sizes.train)
     begin = time.time()
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(Path(scratch if out is None else out) / "runs")

@@ -113,6 +113,7 @@ def make_audited(name: str, estimator: Any, problem: Problem, *, train: int) -> 
         train: the number of training rows.
 
     Raises:
+        InputError: class weights of a class that there is not.
         UnsupportedError: an estimator that nothing can stand for.
     """
     d, k = problem.x.shape[1], problem.n_classes
@@ -120,7 +121,7 @@ def make_audited(name: str, estimator: Any, problem: Problem, *, train: int) -> 
         member = Member(Standardised(MLP(d, n_classes=k)), default_schedule("mlp"))
         sentence = "a standardised MLP of ten tanh units, attacked as it is."
         return Audited(name, member, Surrogate((member,), True, sentence), "standardised MLP (10 tanh units)")
-    usable = estimator
+    usable = estimator = _with_coded_weights(estimator, problem)
     if np.isnan(problem.x).any() and not _takes_missing(estimator):
         usable = make_pipeline(SimpleImputer(strategy="median"), clone(estimator))
     # Rows that are attacked have no gap: an imputer in front of the rest changes nothing about them.
@@ -134,6 +135,31 @@ def join_surrogates(name: str, parts: Sequence[Audited]) -> Audited:
     members = tuple(member for part in parts for member in part.surrogate.members)
     sentence = f"the surrogates of {', '.join(part.name for part in parts)} at once."
     return Audited(name, parts[0].victim, Surrogate(members, False, sentence), sentence)
+
+
+def _with_coded_weights(estimator: Any, problem: Problem) -> Any:
+    """Return an estimator whose class weights name the classes 0..k−1, as the labels do that it is fitted on."""
+    settings = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    coded = {
+        name: {_code_of(label, problem): weight for label, weight in value.items()}
+        for name, value in settings.items()
+        if name.endswith("class_weight") and isinstance(value, dict)
+    }
+    if not coded:
+        return estimator
+    copy: Any = clone(estimator)
+    return copy.set_params(**coded)
+
+
+def _code_of(label: Any, problem: Problem) -> int:
+    """Return the number of a class by its label, or by its name: all labels of a file are texts."""
+    for code, (known, name) in enumerate(zip(problem.classes, problem.class_names, strict=True)):
+        if label == known or str(label) == name:
+            return code
+    raise InputError(
+        f"class_weight must name classes of {problem.name} ({', '.join(problem.class_names)}); got {label!r}: "
+        "correct it."
+    )
 
 
 def _takes_missing(estimator: Any) -> bool:

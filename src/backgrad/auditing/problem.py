@@ -52,6 +52,7 @@ class Problem:
         x: features, (n, d), NaN where a value is missing.
         y: labels 0..k−1, (n,).
         class_names: (k,).
+        classes: the labels as the data hold them, which an estimator's class weights may also name, (k,).
         feature_names: of the columns of x, (d,).
         feasible: where poisoning points may live, in the units of x.
         columns: of the table, those set aside included.
@@ -68,6 +69,7 @@ class Problem:
     x: np.ndarray
     y: np.ndarray
     class_names: tuple[str, ...]
+    classes: tuple[Any, ...]
     feature_names: tuple[str, ...]
     feasible: FeasibleSet
     columns: tuple[Column, ...]
@@ -132,6 +134,7 @@ def from_dataset(dataset: Dataset) -> Problem:
         x=np.asarray(dataset.x),
         y=np.asarray(dataset.y),
         class_names=dataset.class_names,
+        classes=tuple(range(len(dataset.class_names))),
         feature_names=dataset.feature_names,
         feasible=feasible,
         columns=columns,
@@ -161,19 +164,21 @@ def from_arrays(x: np.ndarray, y: np.ndarray, *, feature_names: tuple[str, ...],
     classes, codes = np.unique(np.asarray(y), return_inverse=True)
     if classes.size < 2:
         raise InputError(f"labels must be of two classes or more; all are {classes[0]!r}.")
+    names = tuple(map(str, classes))
     columns = tuple(_read_column(name, values) for name, values in zip(feature_names, x.T, strict=True))
     return Problem(
         name="the data given",
         x=x,
         y=codes.reshape(-1),
-        class_names=tuple(map(str, classes)),
+        class_names=names,
+        classes=tuple(classes.tolist()),
         feature_names=feature_names,
         feasible=feasible_set(columns),
         columns=columns,
         target=target,
         source="arrays in memory",
         form="arrays",
-        sha256=digest(x, codes),
+        sha256=digest(x, codes, np.array(names)),
     )
 
 
