@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import backgrad as bg
@@ -92,11 +93,26 @@ def test_bundled_images_are_images_and_others_keep_their_units():
         (columns(), np.where(np.arange(N) < 2, "rare", "rest"), "class 'rare' .* has 2"),
         (columns(), np.full(N, "one"), "two classes or more"),
         (np.where(np.isnan(columns()), np.inf, columns()), Y, "1 are infinite"),
+        (columns(), Y[:-1], "one label a row of X; got 59 labels for 60 rows"),
+        (columns()[:-1], Y, "one label a row of X; got 60 labels for 59 rows"),
+        (columns(), np.where(np.arange(N) < 9, np.nan, np.arange(N) % 2), "9 of 60 have none"),
+        (columns(), [None] * 5 + Y[5:].tolist(), "5 of 60 have none"),
+        (columns(), [float("nan")] * 5 + Y[5:].tolist(), "5 of 60 have none"),
+        (columns(), pd.Series([None, *(np.arange(1, N) % 2)], dtype="Int64"), "1 of 60 have none"),
+        (columns(), pd.Series([pd.NaT] * 4 + [pd.Timestamp(0)] * 56), "4 of 60 have none"),
     ],
 )
 def test_rows_that_cannot_be_audited_are_refused(x, y, words):
     with pytest.raises(InputError, match=words):
         from_arrays(x, y, feature_names=tuple("abcde"))
+
+
+@pytest.mark.parametrize(
+    "y", [Y[:, None], Y.tolist(), pd.Series(np.arange(N) % 2, dtype="Int64"), pd.Series(Y, dtype="category")]
+)
+def test_labels_may_be_of_any_kind(y):
+    found = from_arrays(columns(), y, feature_names=tuple("abcde"))
+    np.testing.assert_array_equal(found.y, np.arange(N) % 2)
 
 
 @pytest.mark.parametrize("rows", [40, 178, 569, 4601, 1_000_000])

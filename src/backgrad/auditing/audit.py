@@ -100,7 +100,7 @@ def audit(
     check_estimator(estimator, where="estimator")
     check_gate(limit, at)
     x, names = _features(X)
-    problem = from_arrays(x, np.asarray(y).reshape(-1), feature_names=names, target=str(getattr(y, "name", "y") or "y"))
+    problem = from_arrays(x, y, feature_names=names, target=str(getattr(y, "name", "y") or "y"))
     key = digest(np.frombuffer(repr(estimator).encode(), np.uint8))
     HELD[problem.sha256], HELD[key] = problem, estimator
     made = make_audit(

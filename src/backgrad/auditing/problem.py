@@ -146,7 +146,7 @@ def from_dataset(dataset: Dataset) -> Problem:
     )
 
 
-def from_arrays(x: np.ndarray, y: np.ndarray, *, feature_names: tuple[str, ...], target: str = "y") -> Problem:
+def from_arrays(x: np.ndarray, y: Any, *, feature_names: tuple[str, ...], target: str = "y") -> Problem:
     """Return rows in memory as a problem.
 
     Args:
@@ -156,11 +156,16 @@ def from_arrays(x: np.ndarray, y: np.ndarray, *, feature_names: tuple[str, ...],
         target: what the labels are called.
 
     Raises:
-        InputError: infinite values, or fewer than two classes.
+        InputError: infinite values, another number of labels than of rows, missing labels, or fewer than two classes.
     """
     x = np.asarray(x, float)
     if np.isinf(x).any():
         raise InputError(f"features must be finite or missing; {int(np.isinf(x).sum())} are infinite: replace them.")
+    known = [_is_known(label) for label in np.asarray(y, object).reshape(-1)]
+    if len(known) != len(x):
+        raise InputError(f"y must hold one label a row of X; got {len(known)} labels for {len(x)} rows.")
+    if not all(known):
+        raise InputError(f"every row needs a label; {known.count(False)} of {len(known)} have none: drop these rows.")
     classes, codes = np.unique(np.asarray(y), return_inverse=True)
     if classes.size < 2:
         raise InputError(f"labels must be of two classes or more; all are {classes[0]!r}.")
@@ -180,6 +185,11 @@ def from_arrays(x: np.ndarray, y: np.ndarray, *, feature_names: tuple[str, ...],
         form="arrays",
         sha256=digest(x, codes, np.array(names)),
     )
+
+
+def _is_known(label: Any) -> bool:
+    """Tell a label from None, NaN and what pandas has in their place, none of which equals itself."""
+    return label is not None and str(label == label) == "True"  # noqa: PLR0124
 
 
 def digest(*arrays: Any) -> str:
