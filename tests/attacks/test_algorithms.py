@@ -12,6 +12,7 @@ import pytest
 
 import backgrad as bg
 from backgrad.attacks import back_gradient
+from backgrad.defences.distance import Sphere
 from backgrad.errors import UnsupportedError
 from tests.attacks.problems import ATTACKS, LEARNER, SCHEDULE, D, P, craft, crafted, rows, train_rows, validation_rows
 from tests.problems import mostly_slow
@@ -268,6 +269,22 @@ def damage(name, kind):
         wrong = (np.asarray(LEARNER.scores(trained.params, test.x)) > 0) != np.asarray(test.y).argmax(1)
         errors.append(wrong.mean())
     return values[1] - values[0], errors
+
+
+@pytest.mark.parametrize("case", ["batches", "defence"])
+@pytest.mark.parametrize("name", ["greedy", "coordinate"])
+def test_a_point_that_moves_alone_climbs_the_objective_of_all(name, case):
+    if case == "batches":
+        result = craft(ATTACKS[name, "box"], "box", schedule=bg.Descent(40, 0.5, batch_size=5))
+    else:
+        clean = train_rows("binary")
+        known = Sphere(fraction=0.4).evasion(np.asarray(clean.x), np.argmax(np.asarray(clean.y), axis=1))
+        threat = bg.ThreatModel(P, feasible=bg.Binary(), evasion=known)
+        result = craft(ATTACKS[name, "binary"], "binary", threat=threat)
+    if name == "coordinate":  # greedy starts from one point alone
+        assert result.trace[0] == pytest.approx(result.health.objective_start, rel=1e-9)
+    assert result.trace.max() == pytest.approx(result.health.objective_best, rel=1e-9)
+    assert result.health.objective_best > result.health.objective_start
 
 
 @pytest.mark.parametrize("kind", ["box", "binary"])

@@ -80,7 +80,7 @@ class OuterObjective(eqx.Module):
         weight = jnp.ones(points.shape[0], points.dtype)
 
         def value(member: Member, adjoint: Adjoint):
-            return self._value(member, adjoint, points, weight, (), None)[1][0]
+            return self._value(member, adjoint, points, weight, None)[1][0]
 
         with spreading(self.mesh):
             return self._combine(self._over_members(value))
@@ -90,7 +90,7 @@ class OuterObjective(eqx.Module):
         weight = jnp.ones(points.shape[0], points.dtype)
 
         def value(member: Member, adjoint: Adjoint):
-            return self._value(member, adjoint, points, weight, (), None)[1]
+            return self._value(member, adjoint, points, weight, None)[1]
 
         with spreading(self.mesh):
             values, statuses = self._over_members(value)
@@ -101,7 +101,6 @@ class OuterObjective(eqx.Module):
         points: Float[Array, "p _"],
         *,
         weight: Float[Array, "p"] | None = None,
-        others: tuple[Block, ...] = (),
         climb: Samples | None = None,
         held: bool = False,
     ) -> Hypergradient:
@@ -110,7 +109,6 @@ class OuterObjective(eqx.Module):
         Args:
             points: the points, (p, d), or (p, d + k) where labels move.
             weight: of the points; ones where omitted.
-            others: further blocks of rows to train on, not differentiated.
             climb: rows to take the gradient on instead of the validation rows; the value stays that on validation.
             held: whether the gradient is that of the goal with its units of measurement held, see `OuterLoss.held`.
         """
@@ -119,7 +117,7 @@ class OuterObjective(eqx.Module):
 
         def differentiate_member(member: Member, adjoint: Adjoint):
             def value(points, probe):
-                return self._value(member, adjoint, points, weight, others, probe, ascent)
+                return self._value(member, adjoint, points, weight, probe, ascent)
 
             probe = jnp.zeros((), points.dtype)
             (_, (own, _)), found = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)(points, probe)
@@ -192,10 +190,10 @@ class OuterObjective(eqx.Module):
             results.append(jax.lax.map(one, numbers))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
-    def _value(self, member: Member, adjoint: Adjoint, points, weight, others, probe, ascent: "_Ascent | None" = None):
+    def _value(self, member: Member, adjoint: Adjoint, points, weight, probe, ascent: "_Ascent | None" = None):
         """Return the value to climb; and the goal's on the validation rows, with training's status."""
         x, y = self.split(points)
-        blocks = (rows_of(self.train), *others, Samples(x, y, weight))
+        blocks = (rows_of(self.train), Samples(x, y, weight))
         trained = train(member.learner, blocks, schedule=member.schedule, adjoint=adjoint, probe=probe)
         own = self.goal.value(member.learner, trained.params, rows_of(self.validation))
         climbed = own

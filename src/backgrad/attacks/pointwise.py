@@ -24,7 +24,6 @@ from jaxtyping import Array, Float, Int
 from ..checks import check_count, check_not_negative, check_positive
 from ..devices import everywhere, spreading
 from ..threat.feasible import FeasibleSet
-from ..types import Samples
 from .base import Attack, Optimised, Progress
 from .cost import Work
 from .objective import OuterObjective
@@ -138,13 +137,12 @@ def _ascend(
     mover: Int[Array, ""],
 ):
     """Let point `mover` ascend; return all points, the objective's trace, its length, and the largest drift."""
-    alone = weight.at[mover].set(0.0)
-    others = (Samples(*objective.split(points), alone),)
-    single = eqx.tree_at(lambda o: o.labels, objective, objective.labels[mover][None])
     values = jnp.full(attack.max_steps + 1, -jnp.inf, points.dtype)
 
     def measure(x):
-        return single.hypergradient(x, others=others)
+        # The point is where it is among all: batches go by the place of a row, and a defence by all points.
+        found = objective.hypergradient(points.at[mover].set(x[0]), weight=weight)
+        return found._replace(gradient=found.gradient[mover][None])
 
     # Lengths are static, since on a discrete set they say how many coordinates flip.
     lengths = [attack.step_size * 0.5**halved for halved in range(attack.halvings + 1)]
