@@ -196,8 +196,8 @@ def _class_weights(class_weight: Any, shape: _Shape) -> Any:
     strange = [name for name in class_weight if name not in shape.classes]
     if strange:
         raise InputError(
-            f"class_weight names {strange}, but the classes are {list(shape.classes)}: give surrogate_for the classes by "
-            "the names that the estimator knows them by."
+            f"class_weight names {strange}, but the classes are {list(shape.classes)}: give surrogate_for the names "
+            "that the estimator knows its classes by."
         )
     return tuple(float(class_weight.get(c, 1.0)) for c in shape.classes)
 
