@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from backgrad.auditing.audit import audit
 from backgrad.auditing.context import describe_estimator
 from backgrad.auditing.estimators import make_audited
 from backgrad.auditing.plan import make_audit
@@ -74,8 +75,8 @@ def test_points_against_an_estimator_without_a_gradient_are_found_by_fitting_it(
     # Others are attacked by their own gradients, whatever is audited.
     moved = attack(settings(problem, estimator=spec, against="logistic", points=6), 0, 0).arrays["points"]
     assert not (moved[:, None] == train[None]).all(2).any()
-    audit = make_audit(problem, {}, spec, profile=PROFILES["quick"], splits=2, seed=0, limit=None, at=None)
-    described = describe_estimator(audit)
+    made = make_audit(problem, {}, spec, profile=PROFILES["quick"], splits=2, seed=0, limit=None, at=None)
+    described = describe_estimator(made)
     del HELD["tree"]
     assert described["surrogate"] == "none"
     assert described["sentence"].startswith(
@@ -134,3 +135,14 @@ def test_data_of_other_classes_are_other_data():
         for names in (np.array([1, 2]), np.array([2, 3]))
     )
     assert first.sha256 != second.sha256
+
+
+def test_an_estimator_that_cannot_be_fitted_is_refused_before_any_run(problem):
+    class Broken(LogisticRegression):
+        def fit(self, X, y):
+            raise RuntimeError("out of order")
+
+    with pytest.raises(
+        InputError, match="must fit arrays of the 3 features and predict; it raised RuntimeError"
+    ):
+        audit(Broken(), problem.x, problem.y, profile="quick", splits=1)

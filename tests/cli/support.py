@@ -1,6 +1,10 @@
 """Running the command line inside the tests' own process."""
 
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from backgrad.cli import main
 
@@ -15,3 +19,8 @@ def run(capsys, *arguments):
         main([str(a) for a in arguments])
     written = capsys.readouterr()
     return caught.value.code, written.out, written.err
+
+
+def make_by_name():
+    """Return a pipeline that knows its columns by name, as frames have them and arrays do not."""
+    return make_pipeline(ColumnTransformer([("scaled", StandardScaler(), ["weight"])]), LogisticRegression())

@@ -157,6 +157,10 @@ BAD = {
     "no such module": (["{table}", "--target", "label", "--estimator", "no_such_module:make"], "cannot be imported"),
     "no such factory": (["{table}", "--target", "label", "--estimator", "json:make"], "must name a callable"),
     "no classifier": (["{table}", "--target", "label", "--estimator", "collections:OrderedDict"], "classifier"),
+    "columns by name": (
+        ["{table}", "--target", "label", "--estimator", "tests.cli.support:make_by_name"],
+        "must fit arrays of the",
+    ),
     "unknown profile": (["{table}", "--target", "label", "--profile", "fast"], "quick, standard, thorough"),
     "half a gate": (["{table}", "--target", "label", "--limit", "0.2"], "--at"),
     "limit out of range": (["{table}", "--target", "label", "--limit", "20", "--at", "0.05"], "limit"),

@@ -19,12 +19,12 @@ from ..studies.plan import Study, code_version
 from ..studies.results import TaskResults
 from ..studies.runner import Progress, run_study
 from ..studies.store import Store
-from .estimators import check_estimator, make_audited
+from .estimators import check_estimator
 from .plan import Audit, make_audit
 from .problem import digest, from_arrays
 from .profiles import PROFILES, Profile
 from .record import make_record
-from .tasks import AUDIT_TASKS, HELD
+from .tasks import AUDIT_TASKS, HELD, try_out
 from .verdict import check_gate
 
 _PACKAGES = ("jax", "jaxlib", "equinox", "numpy", "scipy", "scikit-learn", "imbalanced-learn")
@@ -113,7 +113,7 @@ def audit(
         limit=limit,
         at=at,
     )
-    make_audited("your estimator", estimator, problem, train=made.sizes.train)
+    try_out(made.settings, seed)
     begin = time.time()
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(Path(scratch if out is None else out) / "runs")

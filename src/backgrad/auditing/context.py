@@ -43,8 +43,7 @@ def describe_input(audit: Audit) -> dict[str, Any]:
 
 def describe_estimator(audit: Audit) -> dict[str, Any]:
     """Return who is audited, and what its gradient was had of."""
-    common = {"estimator": audit.estimator, "sizes": dataclasses.asdict(audit.sizes)}
-    audited = open_estimator(common, "own", audit.problem)
+    audited = open_estimator(audit.settings, "own", audit.problem)
     return {
         "name": own_name(audit),
         "description": audited.description,

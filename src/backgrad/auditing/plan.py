@@ -77,14 +77,19 @@ class Audit:
         same = {"softmax": "logistic"}
         return same.get(self.estimator, self.estimator) == same.get(name, name)
 
-    def study(self) -> Study:
-        """Return all runs, split by split."""
-        common = {
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What all runs have in common."""
+        return {
             "data": self.data,
             "estimator": self.estimator,
             "sizes": dataclasses.asdict(self.sizes),
             "iterations": self.profile.iterations,
         }
+
+    def study(self) -> Study:
+        """Return all runs, split by split."""
+        common = self.settings
         points = self.budgets[self.share]
         cases: list[tuple[str, dict[str, Any]]] = []
         for against in ("own", *self.against):

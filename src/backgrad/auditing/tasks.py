@@ -224,6 +224,36 @@ def open_estimator(settings: Mapping[str, Any], name: str, problem: "Problem") -
     return make_audited(spec, estimator, problem, train=settings["sizes"]["train"])
 
 
+def try_out(settings: Mapping[str, Any], seed: int) -> None:
+    """Fit the audited estimator once, on clean rows of the first split.
+
+    Args:
+        settings: as `backgrad.auditing.plan` makes them; those of no task in particular will do.
+        seed: of the splits.
+
+    Raises:
+        InputError: it cannot be fitted, or does not predict.
+        UnsupportedError: nothing can stand for it.
+    """
+    from ..evaluation.plan import Table
+    from ..evaluation.victims import fit_victim
+    from ..learners.base import Member
+
+    with one_thread, in_float64():
+        problem, rows, own = open_split(settings, 0, seed)
+        audited = open_estimator(settings, "own", problem)
+        if isinstance(audited.victim, Member):  # one of ours
+            return
+        seen = _seen(audited, problem, Table(problem.imputed(rows.train), problem.y, problem.n_classes))
+        try:
+            fit_victim(audited.victim, seen, rows, None, seed=own).predict(seen.x[rows.test])
+        except Exception as error:
+            raise InputError(
+                f"the estimator must fit arrays of the {len(problem.feature_names)} features and predict; it raised "
+                f"{type(error).__name__}: {str(error).strip()}"
+            ) from error
+
+
 def _open_attacked(settings: Mapping[str, Any], problem: "Problem") -> "Audited":
     """Return what points are crafted against: an estimator, or several at once."""
     from .estimators import join_surrogates

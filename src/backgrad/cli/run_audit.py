@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..auditing.audit import command_line, conclude, find_profile
-from ..auditing.estimators import make_audited, make_estimator
+from ..auditing.estimators import make_estimator
 from ..auditing.plan import Audit, make_audit
 from ..auditing.problem import Column, Problem
 from ..auditing.reading import read_bundled
 from ..auditing.tables import file_settings, read_file
-from ..auditing.tasks import AUDIT_TASKS, HELD, make_plan, open_split
+from ..auditing.tasks import AUDIT_TASKS, HELD, make_plan, open_estimator, open_split, try_out
 from ..auditing.verdict import check_gate, regate
 from ..datasets.registry import is_known
 from ..errors import InputError
@@ -77,7 +77,7 @@ def open_audit(request: Request) -> Audit:
     """Read the input and plan the audit, or raise `InputError` before any work is done."""
     check_gate(request.limit, request.at)
     profile = find_profile(request.profile)
-    estimator = make_estimator(request.estimator)
+    make_estimator(request.estimator)  # an unknown one is found before the rows are read
     problem, data = open_problem(request)
     made = make_audit(
         problem,
@@ -89,7 +89,7 @@ def open_audit(request: Request) -> Audit:
         limit=request.limit,
         at=request.at,
     )
-    make_audited(request.estimator, estimator, problem, train=made.sizes.train)
+    try_out(made.settings, request.seed)
     return made
 
 
@@ -318,16 +318,10 @@ def estimate_minutes(made: Audit) -> float:
     from ..evaluation.cost import estimate_cost
     from ..evaluation.plan import Table as Rows
 
-    settings = {
-        "data": made.data,
-        "estimator": made.estimator,
-        "sizes": dataclasses.asdict(made.sizes),
-        "iterations": made.profile.iterations,
-        "points": max(made.budgets.values()),
-    }
+    settings = {**made.settings, "points": max(made.budgets.values())}
     with in_float64():
         _, rows, _ = open_split(settings, 0, made.seed)
-        audited = make_audited(made.estimator, make_estimator(made.estimator), made.problem, train=made.sizes.train)
+        audited = open_estimator(settings, "own", made.problem)
         plan = make_plan(settings, audited, made.problem)
         table = Rows(made.problem.imputed(rows.train), made.problem.y, made.problem.n_classes)
         cost = estimate_cost(plan, table, [rows], victims={"audited": audited.victim}, seed=made.seed)
