@@ -1,16 +1,23 @@
 """What runs of an audit do, called as a study calls them."""
 
+import gc
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from scipy import sparse
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from backgrad.auditing.audit import audit
+from backgrad.auditing import audit as auditing
 from backgrad.auditing.context import describe_estimator
-from backgrad.auditing.estimators import make_audited
+from backgrad.auditing.estimators import identify, make_audited
 from backgrad.auditing.plan import make_audit
 from backgrad.auditing.problem import from_arrays
 from backgrad.auditing.profiles import PROFILES
@@ -64,7 +71,7 @@ def test_points_against_several_surrogates_are_others_than_against_one(problem):
 
 def test_points_against_an_estimator_without_a_gradient_are_found_by_fitting_it(problem):
     spec = "held:tree"
-    HELD["tree"] = DecisionTreeClassifier(min_samples_leaf=4, random_state=0)
+    HELD["tree"] = tree = DecisionTreeClassifier(min_samples_leaf=4, random_state=0)
     found = attack(settings(problem, estimator=spec, against="own", iterations=40, points=6), 0, 0)
     assert found.values["health"]["evaluations"] == 16 + 1  # no random state is open: one draw, and the start
     rows = open_split(settings(problem), 0, 0)[1]
@@ -77,7 +84,7 @@ def test_points_against_an_estimator_without_a_gradient_are_found_by_fitting_it(
     assert not (moved[:, None] == train[None]).all(2).any()
     made = make_audit(problem, {}, spec, profile=PROFILES["quick"], splits=2, seed=0, limit=None, at=None)
     described = describe_estimator(made)
-    del HELD["tree"]
+    del HELD["tree"], tree
     assert described["surrogate"] == "none"
     assert described["sentence"].startswith(
         "the estimator is not differentiable, so points are searched for by fitting"
@@ -142,7 +149,57 @@ def test_an_estimator_that_cannot_be_fitted_is_refused_before_any_run(problem):
         def fit(self, X, y):
             raise RuntimeError("out of order")
 
-    with pytest.raises(
-        InputError, match="must fit arrays of the 3 features and predict; it raised RuntimeError"
-    ):
-        audit(Broken(), problem.x, problem.y, profile="quick", splits=1)
+    with pytest.raises(InputError, match="must fit arrays of the 3 features and predict; it raised RuntimeError"):
+        auditing.audit(Broken(), problem.x, problem.y, profile="quick", splits=1)
+
+
+def weighted(last):
+    return LogisticRegression(class_weight={**dict.fromkeys(range(40), 1), 20: last})
+
+
+def with_metric(last):
+    return KNeighborsClassifier(metric="mahalanobis", metric_params={"VI": np.diag([*np.ones(49), last, *np.ones(50)])})
+
+
+def folds(last):
+    return CalibratedClassifierCV(cv=PredefinedSplit([0, 1] * 30 + [last]))
+
+
+def listed(last):
+    return LogisticRegression(class_weight={"a": [*range(1500), last]})
+
+
+def kept(last):
+    return LogisticRegression(class_weight={"a": np.array([None, last]), "b": {last}, "c": sparse.csr_array([[last]])})
+
+
+@pytest.mark.parametrize("make", [weighted, with_metric, folds, listed, kept])
+def test_estimators_are_told_apart_by_all_that_is_in_them(make):
+    assert identify(make(2)) == identify(make(2)) != identify(make(3))
+    assert identify(make_pipeline(make(2))) == identify(make_pipeline(make(2))) != identify(make_pipeline(make(3)))
+
+
+def test_functions_are_told_apart_by_their_names_and_those_without_are_like_nothing_else():
+    one, two = (identify(FunctionTransformer(function)) for function in (np.log1p, np.sqrt))
+    assert identify(FunctionTransformer(np.log1p)) == one != two
+    assert identify(FunctionTransformer(weighted)) == identify(FunctionTransformer(weighted)) != one
+    assert len({identify(FunctionTransformer(lambda x, i=i: i * x)) for i in range(3)}) == 3
+    assert identify(folds(1)) != identify(CalibratedClassifierCV(cv=StratifiedKFold(3)))
+
+
+def test_an_audit_that_ended_holds_nothing_and_has_runs_of_its_own_estimator(monkeypatch):
+    seen = []
+
+    def run_study(study, *_, **__):
+        seen.append((study.runs[0].settings["estimator"], len(HELD)))
+        return SimpleNamespace(failures=[SimpleNamespace(error="stopped")])
+
+    monkeypatch.setattr(auditing, "run_study", run_study)
+    before = len(HELD)
+    for last in (2, 3):
+        with pytest.raises(InputError, match="stopped"):
+            auditing.audit(with_metric(last), RNG.normal(size=(N, 100)), np.arange(N) % 2)
+    gc.collect()
+    assert [held for _, held in seen] == [before + 2] * 2
+    assert seen[0] != seen[1]
+    assert len(HELD) == before

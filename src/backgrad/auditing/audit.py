@@ -19,9 +19,9 @@ from ..studies.plan import Study, code_version
 from ..studies.results import TaskResults
 from ..studies.runner import Progress, run_study
 from ..studies.store import Store
-from .estimators import check_estimator
+from .estimators import check_estimator, identify
 from .plan import Audit, make_audit
-from .problem import digest, from_arrays
+from .problem import from_arrays
 from .profiles import PROFILES, Profile
 from .record import make_record
 from .tasks import AUDIT_TASKS, HELD, try_out
@@ -101,8 +101,8 @@ def audit(
     check_gate(limit, at)
     x, names = _features(X)
     problem = from_arrays(x, y, feature_names=names, target=str(getattr(y, "name", "y") or "y"))
-    key = digest(np.frombuffer(repr(estimator).encode(), np.uint8))
-    HELD[problem.sha256], HELD[key] = problem, estimator
+    key = identify(estimator)
+    problem, HELD[key] = HELD.setdefault(problem.sha256, problem), estimator
     made = make_audit(
         problem,
         {"kind": "held", "sha256": problem.sha256},

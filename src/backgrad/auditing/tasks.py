@@ -8,7 +8,8 @@ process that holds them.
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +33,8 @@ AUDIT_TASKS: Mapping[str, Task] = {
     "certify": Task(f"{_ROOM}:certify"),
 }
 
-#: What this process holds in memory, by the hash that settings name it by.
-HELD: dict[str, Any] = {}
+#: What audits of this process hold in memory, by the hash that settings name it by: no longer than they need it.
+HELD: MutableMapping[str, Any] = weakref.WeakValueDictionary()
 
 #: What points are crafted against by an attacker who does not know the learner: several surrogates at once.
 ENSEMBLE = "ensemble"
@@ -172,16 +173,17 @@ def certify(
 
 def open_problem(settings: Mapping[str, Any]) -> "Problem":
     """Return the rows that settings name, once a process."""
-    return _open_problem(canonical(settings["data"]))
+    data = settings["data"]
+    if data["kind"] == "held" or data["sha256"] in HELD:
+        return _held(data["sha256"])
+    return _read_problem(canonical(data))
 
 
 @functools.lru_cache(maxsize=4)
-def _open_problem(text: str) -> "Problem":
+def _read_problem(text: str) -> "Problem":
     from .reading import read_problem
 
     data = json.loads(text)
-    if data["kind"] == "held" or data["sha256"] in HELD:
-        return _held(data["sha256"])
     found = read_problem(data)
     if found.sha256 != data["sha256"]:
         raise InputError(
