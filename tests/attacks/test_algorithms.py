@@ -287,6 +287,15 @@ def test_a_point_that_moves_alone_climbs_the_objective_of_all(name, case):
     assert result.health.objective_best > result.health.objective_start
 
 
+@pytest.mark.parametrize(
+    "feasible", [bg.Immutable(bg.Box(), (1, 4)), bg.Ball(bg.Box(), 0.3)], ids=["immutable", "ball"]
+)
+def test_a_point_that_moves_alone_keeps_to_what_its_own_start_leaves_it(feasible):
+    result = craft(bg.CoordinateAttack(3), "box", threat=bg.ThreatModel(P, feasible=feasible))
+    assert np.asarray(feasible.around(jnp.asarray(result.start)).contains(jnp.asarray(result.points))).all()
+    assert result.health.objective_best > result.health.objective_start
+
+
 @pytest.mark.parametrize("kind", ["box", "binary"])
 @pytest.mark.parametrize("name", ["joint", "greedy", "coordinate"])
 def test_attacks_do_clearly_more_harm_to_unseen_rows_than_label_flips(name, kind):

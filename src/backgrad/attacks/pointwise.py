@@ -13,6 +13,7 @@ On a binary set a step of length α flips the α² coordinates that promise most
 Shapes are static: points yet to join are there with weight 0, so one compilation serves however many points.
 """
 
+import functools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -116,11 +117,11 @@ class CoordinateAttack(PointwiseAttack):
 
 
 class _Walk(NamedTuple):
-    """One point's ascent: where it is, 𝒜 and its gradient there, how often the step was halved, and what was seen."""
+    """One point's ascent: all points, 𝒜 and its gradient there, how often the step was halved, and what was seen."""
 
-    x: Float[Array, "1 d"]
+    points: Float[Array, "p d"]
     value: Float[Array, ""]
-    gradient: Float[Array, "1 d"]
+    gradient: Float[Array, "p d"]
     halved: Int[Array, ""]
     values: Float[Array, "s"]
     i: Int[Array, ""]
@@ -139,25 +140,27 @@ def _ascend(
     """Let point `mover` ascend; return all points, the objective's trace, its length, and the largest drift."""
     values = jnp.full(attack.max_steps + 1, -jnp.inf, points.dtype)
 
-    def measure(x):
-        # The point is where it is among all: batches go by the place of a row, and a defence by all points.
-        found = objective.hypergradient(points.at[mover].set(x[0]), weight=weight)
-        return found._replace(gradient=found.gradient[mover][None])
+    def measure(points):
+        return objective.hypergradient(points, weight=weight)
+
+    def move(points, gradient, length):
+        # A step of all, since a set may hold each point in a place of its own; one of them takes it.
+        return points.at[mover].set(feasible.ascend(points, gradient, length)[mover])
 
     # Lengths are static, since on a discrete set they say how many coordinates flip.
     lengths = [attack.step_size * 0.5**halved for halved in range(attack.halvings + 1)]
-    moves = [lambda x, slope, length=length: feasible.ascend(x, slope, length) for length in lengths]
+    moves = [functools.partial(move, length=length) for length in lengths]
 
     def more(walk):
         return (walk.halved <= attack.halvings) & (walk.i < attack.max_steps)
 
     def step(walk):
-        x = jax.lax.switch(walk.halved, moves, walk.x, walk.gradient)
-        found = measure(x)
+        tried = jax.lax.switch(walk.halved, moves, walk.points, walk.gradient)
+        found = measure(tried)
         better = found.value > walk.value
         enough = found.value - walk.value >= attack.epsilon
         return _Walk(
-            jnp.where(better, x, walk.x),
+            jnp.where(better, tried, walk.points),
             jnp.where(better, found.value, walk.value),
             jnp.where(better, found.gradient, walk.gradient),
             jnp.where(enough, walk.halved, walk.halved + 1),
@@ -166,11 +169,10 @@ def _ascend(
             jnp.maximum(walk.drift, found.drift),
         )
 
-    x = points[mover][None]
-    found = measure(x)
+    found = measure(points)
     begin = _Walk(
-        x, found.value, found.gradient, jnp.int32(0), values.at[0].set(found.value), jnp.int32(0), found.drift
+        points, found.value, found.gradient, jnp.int32(0), values.at[0].set(found.value), jnp.int32(0), found.drift
     )
     end = jax.lax.while_loop(more, step, begin)
     with spreading(objective.mesh):
-        return everywhere((points.at[mover].set(end.x[0]), end.values, end.i + 1, end.drift))
+        return everywhere((end.points, end.values, end.i + 1, end.drift))
