@@ -2,16 +2,21 @@
 
 import contextlib
 import dataclasses
+import functools
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import backgrad as bg
 from backgrad.attacks import back_gradient
 from backgrad.attacks.checkpoint import Memory, identify
 from backgrad.errors import InputError, UnsupportedError
-from tests.attacks.problems import SCHEDULE, craft, train_rows
+from tests.attacks.problems import SCHEDULE, P, craft, train_rows
 
 BATCHES = bg.Descent(8, 0.5, 0.5, batch_size=5)
 
@@ -122,6 +127,76 @@ def test_the_state_of_another_search_is_refused(change):
     craft(ATTACK, "box", checkpoint=memory)
     with pytest.raises(InputError, match="the state of another search, of other settings, rows, seed or start"):
         craft(**{"attack": ATTACK, "kind": "box", "checkpoint": memory, **change})
+
+
+def above(limit):
+    """Return who labels points by their mean."""
+    return lambda x: x.mean(axis=1) > limit
+
+
+def nested(depth):
+    """Return a function that encloses itself, with a set whose order differs from process to process."""
+
+    def call(n):
+        return call(n - 1) if n in {"a", "b", "c", depth} else depth
+
+    return call
+
+
+class Oracle:
+    """Labels points by a number of its own."""
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def label(self, x):
+        return x.mean(axis=1) > self.limit
+
+
+def functions(number):
+    """Return settings that hold functions, those of which a number is part in some way."""
+    return [
+        bg.Descent(40, optimiser=optax.adam(number)),
+        bg.Descent(40, optimiser=optax.chain(optax.clip(1.0), optax.sgd(optax.linear_schedule(number, 0.0, 9)))),
+        bg.AssignedLabels(above(np.array([number]))),
+        bg.AssignedLabels(functools.partial(above, number)),
+        bg.AssignedLabels(Oracle(number).label),
+        bg.AssignedLabels((lambda x: x[:, 0] > 0.1) if number == 0.1 else (lambda x: x[:, 0] > 0.2)),
+        bg.AssignedLabels((lambda x: np.sin(x) > 0) if number == 0.1 else (lambda x: np.cos(x) > 0)),
+        bg.AssignedLabels(lambda x, limit=number: x > limit),
+        bg.Linked(bg.Box(), jax.jit(above(number))),
+        nested(number),
+    ]
+
+
+def test_functions_tell_searches_apart_and_are_known_again_in_another_process():
+    names = [identify("", one) for one in functions(0.1)]
+    assert names == [identify("", one) for one in functions(0.1)]
+    assert not set(names) & {identify("", one) for one in functions(0.2)}
+    code = (
+        "from tests.attacks.test_checkpoint import functions, identify\n"
+        "print(*[identify('', one) for one in functions(0.1)])"
+    )
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == names
+
+
+@pytest.mark.parametrize(
+    ("saved", "other"),
+    [
+        [{"schedule": bg.Descent(9, optimiser=optax.adam(rate))} for rate in (0.1, 0.001)],
+        [{"threat": bg.ThreatModel(P, labels=bg.AssignedLabels(above(limit)))} for limit in (0.4, 0.5)],
+    ],
+    ids=["optimiser", "labels"],
+)
+def test_the_state_of_a_search_with_another_function_is_refused(saved, other):
+    memory = Memory()
+    found = craft(ATTACK, "box", checkpoint=memory, **saved)
+    assert craft(ATTACK, "box", checkpoint=memory, **saved).points.tobytes() == found.points.tobytes()
+    with pytest.raises(InputError, match="the state of another search"):
+        craft(ATTACK, "box", checkpoint=memory, **other)
 
 
 def test_other_rows_are_another_search():

@@ -11,7 +11,8 @@ start and seed. Hashing 50,000 rows of 784 features takes under a second.
 
 import hashlib
 import re
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -19,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import InputError
+from ..hosted import HostFeatures
 
 Arrays = Mapping[str, np.ndarray]
 State = TypeVar("State")
 
 _IDENTITY, _LEAF = "identity", "state."
-# Where a function or an object lies in memory, which its text says and which differs from process to process.
+# Where an object lies in memory, which its text says and which differs from process to process.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -56,16 +58,15 @@ class Memory:
         self._arrays = {name: np.array(array) for name, array in arrays.items()}
 
 
-def identify(words: str, *trees: Any) -> str:
-    """Return the SHA-256 of words and pytrees: of their structures and settings, and the bytes of their arrays."""
+def identify(words: str, *parts: Any) -> str:
+    """Return the SHA-256 of words and of what a search depends on: settings, the bytes of arrays, and functions.
+
+    Functions count by their code, defaults and what they enclose, other objects by what a pickle of them would hold,
+    so that they are told apart and known again in another process. Globals that a function reads do not count.
+    """
     total = hashlib.sha256(words.encode())
-    for tree in trees:
-        leaves, structure = jax.tree.flatten(tree)
-        total.update(_ADDRESS.sub("", str(structure)).encode())
-        for leaf in leaves:
-            array = np.ascontiguousarray(_plain(leaf))
-            total.update(f"{array.dtype}{array.shape}".encode())
-            total.update(array.data)
+    for chunk in _contents(parts, ()):
+        total.update(chunk)
     return total.hexdigest()
 
 
@@ -111,6 +112,69 @@ def refuse_foreign() -> InputError:
         "the checkpoint holds the state of another search, of other settings, rows, seed or start: remove it, or name "
         "another."
     )
+
+
+def _contents(value: Any, above: tuple[Any, ...]) -> Iterator[bytes | memoryview]:
+    """Yield the content of a value, without addresses.
+
+    Args:
+        value: of any type.
+        above: the values that this one is part of, so that one which holds itself comes to an end.
+    """
+    if value is None or isinstance(value, int | float | complex | str | bytes):
+        yield f"{type(value).__qualname__} {value!r};".encode()
+        return
+    if any(value is one for one in above):
+        yield b"itself"
+        return
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        array = np.ascontiguousarray(_plain(value))
+        if array.dtype != object:
+            yield f"{array.dtype}{array.shape}".encode()
+            yield array.reshape(-1).view(np.uint8).data
+            return
+    parts = _parts(value)
+    yield f"{type(value).__qualname__} of {len(parts)}: ".encode()
+    for part in parts:
+        yield from _contents(part, (*above, value))
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return what a value consists of: of an object, what a pickle would hold, or its text where there is none."""
+    for kind, parts in _PARTS:
+        if isinstance(value, kind):
+            return parts(value)
+    if callable(getattr(value, "__wrapped__", None)):  # a compiled function
+        return [value.__wrapped__]
+    try:
+        made = value.__reduce_ex__(2)
+    except Exception:  # of whatever kind the object's author chose
+        made = repr(value)
+    return [_ADDRESS.sub("", made)] if isinstance(made, str) else list(made)
+
+
+def _enclosed(cell: types.CellType) -> list[Any]:
+    try:
+        return [cell.cell_contents]
+    except ValueError:  # nothing yet
+        return []
+
+
+_OF_FUNCTION = ("__qualname__", "__code__", "__defaults__", "__kwdefaults__", "__closure__")
+# What tells values of a type apart. Modules, line numbers and the names of a function's own variables do not.
+_PARTS: tuple[tuple[Any, Callable[[Any], list[Any]]], ...] = (
+    (type, lambda one: [one.__qualname__]),
+    (types.ModuleType, lambda one: [one.__name__]),
+    (types.FunctionType, lambda one: [getattr(one, name) for name in _OF_FUNCTION]),
+    (types.CodeType, lambda one: [one.co_flags, one.co_code, one.co_names, one.co_consts]),
+    (types.CellType, _enclosed),
+    (types.MethodType, lambda one: [one.__func__, one.__self__]),
+    (HostFeatures, lambda one: [str(one.source)]),  # which tells the digest of all features
+    (np.ndarray, lambda one: [one.shape, one.ravel().tolist()]),
+    (dict, lambda one: list(one.items())),
+    (tuple | list, list),
+    (set | frozenset, lambda one: sorted(identify("", item) for item in one)),
+)
 
 
 def _is_key(leaf: Any) -> bool:
