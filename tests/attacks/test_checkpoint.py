@@ -14,8 +14,9 @@ import pytest
 
 import backgrad as bg
 from backgrad.attacks import back_gradient
-from backgrad.attacks.checkpoint import Memory, identify
+from backgrad.attacks.checkpoint import Memory
 from backgrad.errors import InputError, UnsupportedError
+from backgrad.identity import identify
 from tests.attacks.problems import SCHEDULE, P, craft, train_rows
 
 BATCHES = bg.Descent(8, 0.5, 0.5, batch_size=5)

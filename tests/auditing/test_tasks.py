@@ -1,7 +1,8 @@
 """What runs of an audit do, called as a study calls them."""
 
 import gc
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ from sklearn.tree import DecisionTreeClassifier
 
 from backgrad.auditing import audit as auditing
 from backgrad.auditing.context import describe_estimator
-from backgrad.auditing.estimators import identify, make_audited
+from backgrad.auditing.estimators import make_audited
 from backgrad.auditing.plan import make_audit
 from backgrad.auditing.problem import from_arrays
 from backgrad.auditing.profiles import PROFILES
 from backgrad.auditing.tables import file_settings, read_file
 from backgrad.auditing.tasks import ENSEMBLE, HELD, attack, open_split
 from backgrad.errors import InputError
+from backgrad.identity import identify
 
 RNG = np.random.default_rng(1)
 N = 60
@@ -175,16 +177,32 @@ def kept(last):
 
 @pytest.mark.parametrize("make", [weighted, with_metric, folds, listed, kept])
 def test_estimators_are_told_apart_by_all_that_is_in_them(make):
-    assert identify(make(2)) == identify(make(2)) != identify(make(3))
-    assert identify(make_pipeline(make(2))) == identify(make_pipeline(make(2))) != identify(make_pipeline(make(3)))
+    assert identify("", make(2)) == identify("", make(2)) != identify("", make(3))
+    assert (
+        identify("", make_pipeline(make(2)))
+        == identify("", make_pipeline(make(2)))
+        != identify("", make_pipeline(make(3)))
+    )
 
 
-def test_functions_are_told_apart_by_their_names_and_those_without_are_like_nothing_else():
-    one, two = (identify(FunctionTransformer(function)) for function in (np.log1p, np.sqrt))
-    assert identify(FunctionTransformer(np.log1p)) == one != two
-    assert identify(FunctionTransformer(weighted)) == identify(FunctionTransformer(weighted)) != one
-    assert len({identify(FunctionTransformer(lambda x, i=i: i * x)) for i in range(3)}) == 3
-    assert identify(folds(1)) != identify(CalibratedClassifierCV(cv=StratifiedKFold(3)))
+def test_functions_in_estimators_are_told_apart_by_what_they_do():
+    functions = (np.log1p, np.sqrt, weighted, *(lambda x, i=i: i * x for i in range(3)))
+    found = [identify("", FunctionTransformer(one)) for one in functions]
+    assert len(set(found)) == len(functions)
+    assert found[-1] == identify("", FunctionTransformer(lambda x, i=2: i * x))
+    assert identify("", folds(1)) != identify("", CalibratedClassifierCV(cv=StratifiedKFold(3)))
+
+
+def test_a_factory_that_makes_another_estimator_asks_for_other_runs(problem, monkeypatch):
+    module = ModuleType("mine")
+    monkeypatch.setitem(sys.modules, "mine", module)
+    found = []
+    for strength in (1.0, 1.0, 2.0):
+        module.make = lambda strength=strength: LogisticRegression(C=strength)
+        made = make_audit(problem, {}, "mine:make", profile=PROFILES["quick"], splits=1, seed=0, limit=None, at=None)
+        found.append([run.key for run in made.study().runs])
+    assert found[0] == found[1]
+    assert not set(found[0]) & set(found[2])
 
 
 def test_an_audit_that_ended_holds_nothing_and_has_runs_of_its_own_estimator(monkeypatch):

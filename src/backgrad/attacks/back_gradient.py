@@ -49,10 +49,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..checks import check_count, check_positive, check_share
 from ..devices import SpreadRows, everywhere, replicate, rows_of, spreading
+from ..identity import identify
 from ..threat.feasible import FeasibleSet, unit
 from ..types import Samples
 from .base import Attack, Optimised, Progress
-from .checkpoint import Checkpoint, belongs, identify, pack, refuse_foreign, unpack
+from .checkpoint import Checkpoint, belongs, pack, refuse_foreign, unpack
 from .cost import Work
 from .health import gain_left
 from .objective import OuterObjective, evaluate

@@ -33,12 +33,13 @@ from ..checks import check_count
 from ..devices import on_host, replicate
 from ..errors import UnsupportedError
 from ..hosted import HostFeatures
+from ..identity import identify
 from ..threat.feasible import FeasibleSet
 from ..threat.labels import ChosenLabels, LabelRule
 from ..threat.model import ThreatModel
 from ..types import Samples, one_hot
 from .base import Attack, AttackResult, Optimised, Progress
-from .checkpoint import Checkpoint, belongs, identify, pack, refuse_foreign
+from .checkpoint import Checkpoint, belongs, pack, refuse_foreign
 from .controls import unoptimised
 from .cost import Work
 from .health import Evidence, conclude

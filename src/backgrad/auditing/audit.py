@@ -15,11 +15,12 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import InputError
+from ..identity import identify
 from ..studies.plan import Study, code_version
 from ..studies.results import TaskResults
 from ..studies.runner import Progress, run_study
 from ..studies.store import Store
-from .estimators import check_estimator, identify
+from .estimators import check_estimator
 from .plan import Audit, make_audit
 from .problem import from_arrays
 from .profiles import PROFILES, Profile
@@ -101,7 +102,7 @@ def audit(
     check_gate(limit, at)
     x, names = _features(X)
     problem = from_arrays(x, y, feature_names=names, target=str(getattr(y, "name", "y") or "y"))
-    key = identify(estimator)
+    key = identify("", estimator)
     problem, HELD[key] = HELD.setdefault(problem.sha256, problem), estimator
     made = make_audit(
         problem,

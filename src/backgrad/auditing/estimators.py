@@ -1,19 +1,14 @@
 """Who is audited: estimators by name, from the user's own factory, or as given."""
 
 import dataclasses
-import hashlib
 import importlib
 import re
-import secrets
-from collections.abc import Mapping, Sequence
-from types import BuiltinFunctionType, FunctionType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from ..errors import InputError
@@ -22,7 +17,7 @@ from ..learners.catalogue import default_schedule
 from ..learners.mlp import MLP
 from ..learners.preprocessing import Standardised
 from ..learners.surrogate import Surrogate, surrogate_for
-from .problem import Problem, digest
+from .problem import Problem
 
 NAMES = ("logistic", "softmax", "mlp", "svm", "forest")
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -46,6 +41,11 @@ class Audited:
     surrogate: Surrogate
     description: str
     differentiable: bool = True
+
+
+def is_path(spec: str) -> bool:
+    """Tell the path of a factory from a name, and from an estimator in memory."""
+    return _PATH.fullmatch(spec) is not None and not spec.startswith("held:")
 
 
 def make_estimator(spec: str) -> Any:
@@ -100,45 +100,6 @@ def check_estimator(estimator: Any, *, where: str) -> Any:
     if hasattr(estimator, "get_params") and not is_classifier(estimator):
         raise InputError(f"{where} must give a classifier; {type(estimator).__name__} is none.")
     return estimator
-
-
-def identify(estimator: Any) -> str:
-    """Return the SHA-256 of what an estimator is: its type and all settings, those of its parts included."""
-    return hashlib.sha256(repr(_identity(estimator)).encode()).hexdigest()
-
-
-_LITERALS = (type(None), bool, int, float, complex, str, bytes)
-_NAMED = (type, FunctionType, BuiltinFunctionType, np.ufunc)
-
-
-def _identity(value: Any) -> tuple:
-    """Return a setting as tuples of text, which are equal where settings are."""
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    if isinstance(value, _LITERALS):
-        return kind, repr(value)
-    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
-        return kind, digest(value)
-    if isinstance(value, _NAMED):
-        name = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', value.__name__)}"
-        # A lambda, or a function of a notebook, may be another under the same name: each is like nothing else.
-        return kind, secrets.token_hex() if "<" in name or name.startswith("__main__.") else name
-    parts = _parts(value)
-    return kind, secrets.token_hex() if parts is None else tuple(map(_identity, parts))
-
-
-def _parts(value: Any) -> Sequence | None:
-    """Return what a setting consists of, in an order of its own; None where nobody knows."""
-    if hasattr(value, "get_params"):
-        value = value.get_params(deep=False)
-    elif sparse.issparse(value) or isinstance(value, BaseCrossValidator | BaseShuffleSplit):
-        value = vars(value)
-    if isinstance(value, Mapping):
-        return sorted(value.items(), key=lambda item: repr(item[0]))
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return value if isinstance(value, list | tuple) else None
 
 
 def _scaled(estimator: Any) -> Pipeline:

@@ -7,7 +7,9 @@ import numpy as np
 
 from ..defences.certified.partition import usual_partitions
 from ..errors import InputError
+from ..identity import identify
 from ..studies.plan import Run, Study
+from .estimators import is_path, make_estimator
 from .problem import Problem
 from .profiles import USUAL_SHARE, Profile, Sizes, deal, make_budgets
 from .tasks import AUDIT_TASKS, ENSEMBLE
@@ -80,12 +82,15 @@ class Audit:
     @property
     def settings(self) -> dict[str, Any]:
         """What all runs have in common."""
-        return {
+        common = {
             "data": self.data,
             "estimator": self.estimator,
             "sizes": dataclasses.asdict(self.sizes),
             "iterations": self.profile.iterations,
         }
+        if is_path(self.estimator):  # what a factory makes may change under the same name
+            common["made"] = identify("", make_estimator(self.estimator))
+        return common
 
     def study(self) -> Study:
         """Return all runs, split by split."""
