@@ -59,6 +59,13 @@ def test_a_thorough_audit_also_attacks_all_surrogates_at_once(problem):
     assert all(list(run.settings["members"]) == ["logistic", "mlp", "svm"] for run in runs)
 
 
+@pytest.mark.parametrize(("at", "share"), [(0.04, 0.1), (0.2, 0.4), (0.5, 0.9)])
+def test_defences_leave_out_twice_the_poison_and_never_all_rows(problem, at, share):
+    made = make_audit(problem, {}, "logistic", profile=PROFILES["quick"], splits=1, seed=0, limit=0.3, at=at)
+    found = [run.settings["remove"] for run in made.study().runs if "remove" in run.settings]
+    assert found == [share]
+
+
 def test_points_against_several_surrogates_are_others_than_against_one(problem):
     found = {
         against: attack(settings(problem, against=against, members=["logistic", "svm"]), 0, 0).arrays

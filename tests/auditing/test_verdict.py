@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from backgrad.auditing.profiles import PROFILES, make_budgets
 from backgrad.auditing.verdict import Curve, breaking_point, check_gate, gate, regate, sentences
 from backgrad.errors import InputError
 from backgrad.evaluation.metrics import student_interval
@@ -75,6 +76,14 @@ def test_gate(limit, health, verdict, code):
     found = gate(RISING, limit, 0.2, health)
     assert (found["verdict"], found["exit_code"]) == (verdict, code)
     assert found["error"]["mean"] == pytest.approx(0.4)
+
+
+def test_a_gate_is_judged_at_the_budget_that_was_asked_for():
+    for at in (0.0693, *np.linspace(0.03, 0.5, 472).tolist()):
+        budgets = make_budgets(PROFILES["standard"], 20, at)
+        points = np.array([0, *sorted(budgets.values())])
+        each = Curve(points / (20 + points), points, np.repeat(points[:, None] / 20, 3, axis=1))
+        assert gate(each, 0.9, at, ["worked"])["error"]["mean"] == pytest.approx(budgets[at] / 20)
 
 
 def test_two_splits_prove_nothing():

@@ -35,6 +35,11 @@ def splits(count):
 
 def test_a_fraction_is_of_all_training_rows_and_p_the_nearest_whole_number():
     assert [budget_of(f, 100) for f in (0.0, 0.01, 0.15, 0.5)] == [0, 1, 18, 100]
+    for n in (1, 20, 2000):
+        points = np.arange(4 * n)
+        for fraction in np.linspace(0, 0.7, 701):
+            gaps = np.abs(points / (n + points) - fraction)
+            assert gaps[budget_of(float(fraction), n)] == gaps.min()
     with pytest.raises(InputError, match=r"must lie in \[0, 1\); got 1"):
         budget_of(1.0, 100)
 

@@ -14,8 +14,8 @@ from .problem import Problem
 from .profiles import USUAL_SHARE, Profile, Sizes, deal, make_budgets
 from .tasks import AUDIT_TASKS, ENSEMBLE
 
-# The share of each class that defences leave out: at least twice the poison of the usual share.
-_REMOVE = 0.1
+# The share of each class that defences leave out: twice the poison's, at least the usual and never all.
+_REMOVE = (0.1, 0.9)
 _BUDGETS_OF_A_CERTIFICATE = 200
 _MOST_SPLITS = 1000
 
@@ -106,7 +106,11 @@ class Audit:
                     made["members"] = list(self._known)
                 cases.append(("attack", {**made, "partitions": self.partitions if against == "own" else 0}))
         if self.profile.defences:
-            made = {"defences": self.profile.defences, "points": points, "remove": max(_REMOVE, 2 * self.share)}
+            made = {
+                "defences": self.profile.defences,
+                "points": points,
+                "remove": float(np.clip(2 * self.share, *_REMOVE)),
+            }
             cases.append(("defend", {**made, "adaptive": self.profile.adaptive}))
         if self.partitions:
             most = max(self.budgets.values())

@@ -9,6 +9,7 @@ import numpy as np
 from ..checks import check_share
 from ..errors import InputError
 from ..evaluation.metrics import error_interval
+from ..evaluation.security_curve import budget_of
 from ..spelling import spell_share
 
 #: Exit codes of a gate.
@@ -129,8 +130,7 @@ def gate(curve: Curve | None, limit: float | None, at: float | None, health: Seq
     """
     if curve is None or limit is None or at is None:
         return {"limit": limit, "at": at, "error": None, "verdict": "not asked", "rules": [], "exit_code": PASSED}
-    number = int(np.argmin(np.abs(curve.fractions - at)))
-    values = curve.errors[number]
+    values = curve.errors[curve.points == budget_of(at, _rows(curve))][0]
     mean, ends = float(values.mean()), error_interval(values)
     sick = [one for one in health if one not in SOUND]
     rules = [
@@ -221,11 +221,9 @@ def regate(record: dict[str, Any], limit: float, at: float) -> dict[str, Any]:
     curve = Curve(
         np.array(series["fractions"]), np.array(series["points"]), np.array(series["poisoned"]["splits"], float)
     )
-    number = int(np.argmin(np.abs(curve.fractions - at)))
-    # Points are whole: a share is met by the nearest number of them.
-    if abs(float(curve.fractions[number]) - at) > 1 / (2 * _rows(curve)):
+    points = budget_of(at, _rows(curve))
+    if points not in curve.points[1:]:
         known = ", ".join(f"{fraction:.3g}" for fraction in curve.fractions[1:])
         raise InputError(f"--at must be a share that was audited ({known}); got {at:g}: audit again with it.")
-    points = int(curve.points[number])
     health = [one["verdict"] for one in record["health"]["splits"] if one["points"] == points]
     return {**record, "gate": gate(curve, limit, at, health), "breaking_point": breaking_point(curve, limit)}

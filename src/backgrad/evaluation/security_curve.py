@@ -81,7 +81,8 @@ def budget_of(fraction: float, n: int) -> int:
     """Return the number p of points whose fraction p / (n + p) is nearest to the one asked for."""
     if not 0 <= fraction < 1:
         raise InputError(f"a fraction of poisoned rows must lie in [0, 1); got {fraction}.")
-    return round(fraction * n / (1 - fraction))
+    below = int(fraction * n / (1 - fraction))
+    return min((below, below + 1), key=lambda p: abs(p / (n + p) - fraction))
 
 
 def security_curve(
