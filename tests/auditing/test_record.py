@@ -1,13 +1,20 @@
 """From outcomes to the record: what is known, what is not, and what nobody may see."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.neighbors import KNeighborsClassifier
 
+from backgrad.auditing.context import describe_estimator
+from backgrad.auditing.estimators import identify
 from backgrad.auditing.plan import make_audit
 from backgrad.auditing.problem import from_arrays
 from backgrad.auditing.profiles import PROFILES
 from backgrad.auditing.record import _baseline, _certificates, _class_damage, _poison
 from backgrad.auditing.tables import file_settings, read_file
+from backgrad.auditing.tasks import HELD
 from backgrad.studies.plan import Outcome
 from backgrad.studies.results import TaskResults
 
@@ -67,6 +74,22 @@ def test_certificates_stand_beside_damage_with_and_without_the_defence(made):
     assert {one["model"] for one in found["measured"]} == {"defended", "audited"}
     assert found["measured"][0]["splits"] == [pytest.approx(5 / 8), pytest.approx(1 / 2)]
     assert found["measured"][0]["error"] == pytest.approx(9 / 16)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "kind", "words"),
+    [
+        (LogisticRegression(), "exact", "trained as it is"),
+        (SGDClassifier(), "copy", "a differentiable copy"),
+        (KNeighborsClassifier(), "ensemble", "an ensemble of 3"),
+    ],
+)
+def test_a_stand_in_is_called_what_it_is(made, estimator, kind, words):
+    key = identify(estimator)
+    HELD[key] = estimator
+    found = describe_estimator(dataclasses.replace(made, estimator=f"held:{key}"))
+    assert found["surrogate"] == kind
+    assert words in found["sentence"]
 
 
 def test_images_of_a_table_of_one_s_own_are_rows_and_stay_out_unless_asked_for(tmp_path):

@@ -55,7 +55,7 @@ def describe_estimator(audit: Audit) -> dict[str, Any]:
 def _kind_of_gradient(audited: Audited) -> str:
     if not audited.differentiable:
         return "none"
-    return "exact" if audited.surrogate.exact else "ensemble"
+    return "exact" if audited.surrogate.exact else "copy"
 
 
 def describe_threat(audit: Audit) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class Estimator(Part):
     name: str
     description: str
     surrogate: str
-    """"exact" where its own gradient was used, "ensemble" where a stand-in's was, "none" where it has none."""
+    """"exact" where its own gradient was used, "copy" where a stand-in's was, "none" where it has none."""
     sentence: str
 
 
