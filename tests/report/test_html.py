@@ -3,10 +3,11 @@ import hashlib
 import re
 from functools import cache
 
+import numpy as np
 import pytest
 
 from backgrad.errors import InputError
-from backgrad.report import render, words, write_report
+from backgrad.report import render, words, write_audit, write_report
 
 from .samples import HOSTILE, SAMPLES, make
 from .support import Page
@@ -235,3 +236,11 @@ def test_the_user_s_own_look_of_figures_does_not_matter():
     with mpl.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.grid": True, "figure.dpi": 17}):
         assert render(make("minimal")) == html("minimal")
     assert dict(mpl.rcParams) == before
+
+
+def test_an_audit_lists_the_files_that_there_are(tmp_path):
+    record = {**make("minimal"), "artifacts": []}
+    assert set(write_audit(record, None, tmp_path)) == {file.name for file in tmp_path.iterdir()}
+    listed = write_audit(record, {"points": np.zeros((1, 2, 3))}, tmp_path)
+    assert set(listed) == {file.name for file in tmp_path.iterdir()}
+    assert "points.npz" in write_audit({**record, "artifacts": listed}, None, tmp_path)

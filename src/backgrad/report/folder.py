@@ -28,7 +28,8 @@ def write_audit(record: Mapping[str, Any], points: Mapping[str, np.ndarray] | No
     names = [file.name for file in write_figures(record, folder)]
     if points is not None:
         files.write_points(points, folder / "points.npz")
-    names = ["report.html", "audit.json", "points.npz", *sorted(names)]
+    kept = ["points.npz"] if points is not None or "points.npz" in record["artifacts"] else []
+    names = ["report.html", "audit.json", *kept, *sorted(names)]
     whole = {**record, "artifacts": names}
     write_report(whole, folder / "report.html")
     files.write_record(whole, folder / "audit.json")
