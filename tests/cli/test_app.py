@@ -1,5 +1,6 @@
 """The command itself: help, version, interruption and failure."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 import backgrad as bg
 from backgrad.cli.choices import AdjointName, KnowledgeName, Labels, LearnerName, Objective, Start, Strategy, Task
+from backgrad.cli.output import OutputFolder
 from backgrad.errors import ReversalError
 from tests.cli.support import TINY, run
 
@@ -84,8 +86,30 @@ def test_datasets_lists_every_name_with_licence_and_citation(capsys):
     assert names == [entry.name for entry in bg.list_datasets()]
     for entry in bg.list_datasets():
         assert f"{entry.n_samples} rows" in out
+        answers = "a regression" if bg.load(entry.name).is_regression else f"{entry.n_classes} classes"
+        assert f"{entry.n_features} features, {answers}" in out
         assert entry.citation in out
         assert entry.licence in out
+
+
+def test_folders_that_others_create_and_remove_meanwhile_are_opened_again(tmp_path, monkeypatch):
+    folder, make = tmp_path / "a" / "out", tempfile.mkdtemp
+    gone = []
+
+    def make_in_what_is_gone(*arguments, **settings):
+        if len(gone) < 3:
+            gone.append(folder.rmdir())
+        return make(*arguments, **settings)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_in_what_is_gone)
+    monkeypatch.setattr(Path, "exists", lambda self: self != folder and os.path.exists(self))  # others were faster
+    with OutputFolder(folder) as output:
+        output.prepare_json("a.json", 1)
+        output.commit()
+    assert [file.name for file in folder.iterdir()] == ["a.json"]
+    with OutputFolder(tmp_path / "b" / "out"):
+        assert (tmp_path / "b" / "out").is_dir()
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
 def failing(error):
@@ -104,7 +128,9 @@ def test_an_interruption_says_so_and_leaves_nothing_behind(where, capsys, tmp_pa
         monkeypatch.setattr("backgrad.cli.run._attack_all", lambda *_: [])
     code, out, err = run(capsys, "attack", "blobs2", *TINY, "--out", tmp_path / "deep" / "out")
     assert code == 130
-    assert err.startswith("backgrad: interrupted; nothing was written. Run the same command again")
+    assert err.startswith(
+        "backgrad: interrupted; no results were written. Run the same command again: it goes on from the runs it kept"
+    )
     assert err.count("\n") == 1
     assert out == ""
     assert list(tmp_path.iterdir()) == []

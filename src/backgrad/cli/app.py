@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         code = _other(error)
     if code == INTERRUPTED:  # raised here, or turned into an exit code by the option parser
-        _say("interrupted; nothing was written. Run the same command again to start over.")
+        _say("interrupted; no results were written. Run the same command again: it goes on from the runs it kept.")
     sys.exit(code if isinstance(code, int) else 0)
 
 

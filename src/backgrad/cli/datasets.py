@@ -8,7 +8,8 @@ def datasets() -> None:
     from ..datasets import list_datasets
 
     for entry in list_datasets():
-        size = f"{entry.n_samples} rows, {entry.n_features} features, {entry.n_classes} classes"
+        answers = "a regression" if entry.task == "regression" else f"{entry.n_classes} classes"
+        size = f"{entry.n_samples} rows, {entry.n_features} features, {answers}"
         typer.secho(f"{entry.name}", bold=True, nl=False)
         typer.echo(f"  {size}")
         typer.echo(f"  {entry.description}")

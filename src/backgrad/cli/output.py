@@ -31,18 +31,27 @@ class OutputFolder:
         self.path = path
         self._created: list[Path] = []
         try:
-            for parent in [*reversed(path.parents), path]:
-                if not parent.exists():
-                    parent.mkdir()
-                    self._created.append(parent)
-            self._sweep()
-            self._staging = Path(tempfile.mkdtemp(prefix=f".backgrad-{host()}-{os.getpid()}-", dir=path))
+            self._staging = self._open()
         except OSError as error:
             self._remove_created()
             reason = error.strerror or str(error)
             raise InputError(
                 f"--out must be a folder that can be written, but {path} is not ({reason}): choose another."
             ) from None
+
+    def _open(self, tries: int = 10) -> Path:
+        """Create the folder and the hidden one, though other runs create and remove the same folder meanwhile."""
+        try:
+            for parent in [*reversed(self.path.parents), self.path]:
+                if not parent.exists():
+                    parent.mkdir(exist_ok=True)
+                    self._created = [*dict.fromkeys([*self._created, parent])]
+            self._sweep()
+            return Path(tempfile.mkdtemp(prefix=f".backgrad-{host()}-{os.getpid()}-", dir=self.path))
+        except FileNotFoundError:
+            if not tries:
+                raise
+            return self._open(tries - 1)
 
     def __enter__(self) -> "OutputFolder":
         return self
