@@ -1,12 +1,14 @@
 """Curves, transfer matrices, and the threat models that an attack takes: what is written and printed."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 import backgrad as bg
+from backgrad.evaluation.poisoning import evaluate_split
 from tests.cli.support import TINY, run
 
 SMALL = ["--train", "20", "--validation", "40", "--outer-steps", "3", "--splits", "3", "--seed", "2"]
@@ -43,6 +45,8 @@ def test_a_transfer_matrix_is_printed_drawn_and_written(capsys, tmp_path):
     code, out, err = run(capsys, "transfer", "blobs2", *SMALL, *options, "--out", tmp_path)
     assert code == 0, err
     record = read(tmp_path / "transfer.json")
+    assert "learner" not in record
+    assert {name: one["steps"] for name, one in record["schedules"].items()} == {"logistic": 1500, "adaline": 2000}
     assert (record["surrogates"], record["victims"]) == (["logistic", "adaline"], ["adaline", "KNeighborsClassifier"])
     assert np.shape(record["errors"]) == (2, 2, 3)
     assert {p.name for p in tmp_path.iterdir()} == {f"transfer.{end}" for end in ("json", "csv", "png", "pdf")}
@@ -91,6 +95,34 @@ def test_an_attacker_with_other_rows_leaves_them_out_of_the_test(capsys, tmp_pat
     record, arrays, _ = attack(capsys, tmp_path, "blobs2", "--knowledge", "surrogate-data")
     assert "other rows of the same source" in record["threat_model"]["knowledge"]
     assert arrays["test_rows"].shape == (1, 600 - 20 - 40 - 20)
+
+
+@pytest.mark.parametrize(("value", "written"), [(float("nan"), None), (float("inf"), "inf")])
+def test_a_poisoned_victim_that_diverges_loses_no_results(value, written, capsys, tmp_path, monkeypatch):
+    def diverged(*arguments, **settings):
+        made = evaluate_split(*arguments, **settings)
+        return dataclasses.replace(made, errors={**made.errors, "poisoned_error": value}, diverged=True)
+
+    monkeypatch.setattr("backgrad.cli.run.evaluate_split", diverged)
+    record, arrays, out = attack(capsys, tmp_path, "diabetes")
+    assert record["splits"][0]["poisoned_error"] == record["mean"]["poisoned_error"] == written
+    assert record["splits"][0]["health"]["training"] == "done"
+    assert "diverged on 1 of 1 splits" in out
+    assert arrays["points"].shape[1] == 4
+
+
+@pytest.mark.parametrize("verb", ["attack", "curve", "transfer", "defend"])
+def test_folders_may_have_any_name(verb, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    more = {
+        "attack": TINY,
+        "curve": [*SMALL, "--fractions", "0,0.1"],
+        "transfer": [*SMALL, "--surrogates", "adaline", "--victims", "adaline", "--points", "2"],
+        "defend": [*SMALL, "--defences", "sphere", "--fractions", "0.1"],
+    }
+    code, out, err = run(capsys, verb, "blobs2", *more[verb], "--out", "o[/x]")
+    assert code == 0, err
+    assert "o[/x]" in out
 
 
 def test_chosen_labels_and_columns_of_many_kinds(capsys, tmp_path):

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..attacks.health import AttackHealth
 from ..evaluation.poisoning import ERRORS, SplitOutcome, summarise
 from ..schedules import Descent, Schedule
-from ..status import Status
+from ..studies.tasks import number
 from .session import Session
 
 _PACKAGES = ("jax", "jaxlib", "equinox", "lineax", "numpy", "optax", "optimistix", "scikit-learn")
@@ -85,7 +86,7 @@ def describe_run(
     classes = session.data.table.n_classes > 0
     names = session.data.dataset.class_names
     curve = {} if budgets is None else {"curve": _describe_curve(session.train, budgets)}
-    return {
+    found = {
         **describe_session(session),
         "versions": versions(),
         "splits": [_describe_split(outcome) for outcome in outcomes],
@@ -101,6 +102,7 @@ def describe_run(
         },
         **curve,
     }
+    return as_json(found)
 
 
 def _describe_curve(train: int, budgets: dict[int, list[SplitOutcome]]) -> dict[str, Any]:
@@ -151,16 +153,23 @@ def _describe_split(outcome: SplitOutcome) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "victim_diverged": outcome.diverged,
         "attack_seed": outcome.attack.seed,
-        "health": _finite(dataclasses.asdict(outcome.attack.health)),
+        "health": _describe_health(outcome.attack.health),
         "sklearn_logistic" if outcome.class_errors else "sklearn_ridge": outcome.sklearn_errors,
         **({"victims": outcome.victims} if outcome.victims else {}),
     }
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """Replace numbers that JSON does not have, and states, by their names."""
-    values = {k: v.name.lower() if isinstance(v, Status) else v for k, v in values.items()}
-    return {k: str(v) if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
+def _describe_health(health: AttackHealth) -> dict[str, Any]:
+    return {**dataclasses.asdict(health), "training": health.training.name.lower()}
+
+
+def as_json(value: Any) -> Any:
+    """Return a record whose numbers are those that JSON has, see `number`."""
+    if isinstance(value, dict):
+        return {name: as_json(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [as_json(one) for one in value]
+    return number(value)
 
 
 def arrays(outcomes: list[SplitOutcome]) -> dict[str, np.ndarray]:

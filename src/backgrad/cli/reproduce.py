@@ -129,4 +129,5 @@ def _print(table: "list[Claim]", names: list[str], scale: "Scale", out: Path) ->
             soft_wrap=True,
         )
     files = ", ".join(f"{name}.png" for name in names)
-    console.print(f"Written to {out}: {files} (and .pdf, .csv, .json), claims.json, claims.md.", soft_wrap=True)
+    written = f"Written to {out}: {files} (and .pdf, .csv, .json), claims.json, claims.md."
+    console.print(written, soft_wrap=True, markup=False)

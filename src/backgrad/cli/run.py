@@ -135,7 +135,7 @@ def _print(console: Console, session: Session, found: dict[int, list[SplitOutcom
     _print_victims(console, session, outcomes)
     _print_goal(console, outcomes)
     _print_health(console, outcomes)
-    console.print(f"Written: {out / 'attack.json'} and {out / 'points.npz'}", soft_wrap=True)
+    console.print(f"Written: {out / 'attack.json'} and {out / 'points.npz'}", soft_wrap=True, markup=False)
 
 
 def _print_curve(console: Console, session: Session, found: dict[int, list[SplitOutcome]]) -> None:

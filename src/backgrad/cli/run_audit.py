@@ -241,7 +241,7 @@ def print_record(console: Console, record: dict[str, Any], out: Path) -> None:
         _print_defences(console, record["defences"])
     if record["gate"]["verdict"] != "not asked":
         console.print(_gate_sentence(record["gate"]), highlight=False)
-    console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
+    console.print(f"Report: {out / 'report.html'}", soft_wrap=True, markup=False)
 
 
 def _print_defences(console: Console, defences: dict[str, Any]) -> None:

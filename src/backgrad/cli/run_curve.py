@@ -14,7 +14,7 @@ from ..evaluation.security_curve import CURVES, BreakingPoint, SecurityCurve, br
 from ..evaluation.words import make_victims
 from ..threat.knowledge import Member
 from .output import OutputFolder, figure_writer, print_health
-from .record import describe_session, versions
+from .record import as_json, describe_session, versions
 from .session import Session, check_points, open_session, parse_fractions, watch
 
 
@@ -105,15 +105,15 @@ def _record(session: Session, victim: str, curve: SecurityCurve, broken: Breakin
     scores = {
         score: {
             name: {
-                "mean": [_finite(v) for v in values.mean(axis=1)],
-                "interval": [_ends(student_interval(row)) for row in values],
-                "splits": [[_finite(v) for v in row] for row in values],
+                "mean": values.mean(axis=1).tolist(),
+                "interval": [ends and list(ends) for ends in map(student_interval, values)],
+                "splits": values.tolist(),
             }
             for name, values in curves.items()
         }
         for score, curves in curve.scores.items()
     }
-    return {
+    record = {
         **describe_session(session),
         "victim": victim,
         "fractions": curve.fractions.tolist(),
@@ -123,6 +123,7 @@ def _record(session: Session, victim: str, curve: SecurityCurve, broken: Breakin
         "breaking_point": None if broken is None else describe_breaking_point(broken),
         "versions": versions(),
     }
+    return as_json(record)
 
 
 def describe_breaking_point(broken: BreakingPoint) -> dict[str, Any]:
@@ -136,14 +137,6 @@ def describe_breaking_point(broken: BreakingPoint) -> dict[str, Any]:
         "censored": broken.censored,
         "evaluated": {str(budget): errors.tolist() for budget, errors in broken.evaluated.items()},
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _ends(interval: tuple[float, float] | None) -> list[float | None] | None:
-    return None if interval is None else [_finite(end) for end in interval]
 
 
 def _write_csv(path: Path, curve: SecurityCurve) -> None:
@@ -177,7 +170,7 @@ def _print(
         print_health(console, f"at {budget} points", verdicts)
     if broken is not None:
         console.print(_breaking_sentence(broken, classes))
-    console.print(f"Written: {out / 'curve.json'}, .csv, .png and .pdf", soft_wrap=True)
+    console.print(f"Written: {out / 'curve.json'}, .csv, .png and .pdf", soft_wrap=True, markup=False)
 
 
 def _show(value: float, share: bool) -> str:

@@ -18,7 +18,7 @@ from ..evaluation.words.defences import make_defences
 from ..evaluation.words.victims import split_names
 from ..learners.base import Member
 from .output import OutputFolder, figure_writer, print_health
-from .record import describe_session, versions
+from .record import as_json, describe_session, versions
 from .session import Session, check_points, open_session, parse_fractions, watch
 
 _COLUMNS = {
@@ -88,13 +88,10 @@ def _draw(found: DefenceTable) -> Any:
 
 def _record(session: Session, found: DefenceTable, *, remove: float, trusted: int) -> dict[str, Any]:
     """Return the content of defend.json; what was not measured is null."""
-
-    def plain(values: np.ndarray) -> list[list[float | None]]:
-        return [[float(value) if np.isfinite(value) else None for value in row] for row in values]
-
-    return {
+    found_by = {name: {measure: found.of(measure, name).tolist() for measure in MEASURES} for name in found.names}
+    record = {
         **describe_session(session),
-        "defences": {name: {measure: plain(found.of(measure, name)) for measure in MEASURES} for name in found.names},
+        "defences": found_by,
         "budgets": found.budgets.tolist(),
         "fractions": found.fractions.tolist(),
         "label_flips": found.label_flips.tolist(),
@@ -104,6 +101,7 @@ def _record(session: Session, found: DefenceTable, *, remove: float, trusted: in
         "warnings": list(found.warnings),
         "versions": versions(),
     }
+    return as_json(record)
 
 
 def _write_csv(path: Path, found: DefenceTable) -> None:
@@ -144,7 +142,7 @@ def _print(console: Console, session: Session, found: DefenceTable, out: Path) -
         )
     for warning in found.warnings:
         console.print(f"Warning: {warning}", highlight=False)
-    console.print(f"Written: {out / 'defend.json'}, .csv, .png and .pdf", soft_wrap=True)
+    console.print(f"Written: {out / 'defend.json'}, .csv, .png and .pdf", soft_wrap=True, markup=False)
 
 
 def _show(measure: str, name: str, values: np.ndarray) -> str:

@@ -12,8 +12,9 @@ from ..evaluation.metrics import half_width
 from ..evaluation.transfer import TransferMatrix, transfer_matrix
 from ..evaluation.words import make_victims
 from ..evaluation.words.victims import make_surrogates
+from ..learners.base import Member
 from .output import OutputFolder, figure_writer, print_health
-from .record import describe_session, versions
+from .record import as_json, describe_schedule, describe_session, versions
 from .session import Session, open_session, watch
 
 _OTHERS = ("RandomForest", "HistGradientBoosting", "KNeighbors")
@@ -37,7 +38,7 @@ def run_transfer(given: dict[str, Any], *, points: int, surrogates: str | None, 
                 seed=session.seed,
                 progress=progress,
             )
-        folder.prepare_json("transfer.json", _record(session, found))
+        folder.prepare_json("transfer.json", _record(session, found, crafted))
         folder.prepare("transfer.csv", lambda path: _write_csv(path, found))
         draw = figure_writer(lambda: _draw(found, share=session.data.table.n_classes > 0))
         folder.prepare("transfer.png", draw)
@@ -58,11 +59,15 @@ def _draw(found: TransferMatrix, *, share: bool) -> Any:
     return TransferMatrixDisplay.from_result(found, percent=None if share else False).plot().figure_
 
 
-def _record(session: Session, found: TransferMatrix) -> dict[str, Any]:
-    """Return the content of transfer.json."""
-    return {
-        **describe_session(session),
+def _record(session: Session, found: TransferMatrix, crafted: dict[str, Member]) -> dict[str, Any]:
+    """Return the content of transfer.json, with the schedules of those that were attacked."""
+    described = describe_session(session)
+    for name in ("learner", "l2", "schedule", "attack_schedule"):
+        del described[name]
+    record = {
+        **described,
         "surrogates": list(found.surrogates),
+        "schedules": {name: describe_schedule(crafted[name].schedule) for name in found.surrogates},
         "victims": list(found.victims),
         "mean": found.mean().tolist(),
         "errors": found.errors.tolist(),
@@ -71,6 +76,7 @@ def _record(session: Session, found: TransferMatrix) -> dict[str, Any]:
         "health": found.health,
         "versions": versions(),
     }
+    return as_json(record)
 
 
 def _write_csv(path: Path, found: TransferMatrix) -> None:
@@ -105,4 +111,4 @@ def _print(console: Console, session: Session, found: TransferMatrix, out: Path)
         console.print(f"95 % intervals of poisoned errors are ± {widest} at most; transfer.csv has every split.")
     for name, verdicts in found.health.items():
         print_health(console, f"against {name}", verdicts)
-    console.print(f"Written: {out / 'transfer.json'}, .csv, .png and .pdf", soft_wrap=True)
+    console.print(f"Written: {out / 'transfer.json'}, .csv, .png and .pdf", soft_wrap=True, markup=False)

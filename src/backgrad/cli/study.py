@@ -85,7 +85,7 @@ def _print(
     }
     for line, count in lines.items():
         if count > 0:
-            console.print(line, soft_wrap=True)
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def _label(value: Any) -> str:

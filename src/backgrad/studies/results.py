@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..evaluation.metrics import student_interval
 from .plan import Outcome, Run, Study, canonical, code_version, plain, varying
 from .store import Store
-from .tasks import Task
+from .tasks import Task, number
 from .workers import Finished
 
 
@@ -167,13 +167,9 @@ def _describe_means(one: Combination) -> dict[str, Any]:
     names = dict.fromkeys(name for outcome in one.outcomes.values() for name in outcome.values.get("errors", ()))
     found = {name: estimate for name in sorted(names) if (estimate := one.estimate("errors", name)) is not None}
     return {
-        "mean": {name: _finite(estimate.mean) for name, estimate in found.items()},
+        "mean": {name: number(estimate.mean) for name, estimate in found.items()},
         "interval": {
-            name: None if estimate.interval is None else [_finite(end) for end in estimate.interval]
+            name: None if estimate.interval is None else [number(end) for end in estimate.interval]
             for name, estimate in found.items()
         },
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
