@@ -8,13 +8,13 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from backgrad.auditing.context import describe_estimator
-from backgrad.auditing.estimators import identify
 from backgrad.auditing.plan import make_audit
 from backgrad.auditing.problem import from_arrays
 from backgrad.auditing.profiles import PROFILES
 from backgrad.auditing.record import _baseline, _certificates, _class_damage, _poison
 from backgrad.auditing.tables import file_settings, read_file
 from backgrad.auditing.tasks import HELD
+from backgrad.identity import identify
 from backgrad.studies.plan import Outcome
 from backgrad.studies.results import TaskResults
 
@@ -81,11 +81,11 @@ def test_certificates_stand_beside_damage_with_and_without_the_defence(made):
     [
         (LogisticRegression(), "exact", "trained as it is"),
         (SGDClassifier(), "copy", "a differentiable copy"),
-        (KNeighborsClassifier(), "ensemble", "an ensemble of 3"),
+        (KNeighborsClassifier(), "none", "searched for by fitting it"),
     ],
 )
 def test_a_stand_in_is_called_what_it_is(made, estimator, kind, words):
-    key = identify(estimator)
+    key = identify("", estimator)
     HELD[key] = estimator
     found = describe_estimator(dataclasses.replace(made, estimator=f"held:{key}"))
     assert found["surrogate"] == kind
