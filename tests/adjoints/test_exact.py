@@ -15,6 +15,7 @@ from backgrad.adjoints.check import check_agreement, check_gradient
 from backgrad.adjoints.checkpointed import Checkpointed
 from backgrad.adjoints.implicit import Implicit
 from backgrad.adjoints.reversible import Reversible
+from backgrad.errors import UnsupportedError
 from backgrad.learners.linear import LogisticRegression
 from backgrad.schedules import Converged, Descent
 from backgrad.training import train
@@ -173,6 +174,12 @@ def test_conjugate_gradients_go_on_where_entries_of_the_cotangent_are_zero():
 
     one, other = (jax.grad(first_weight)(samples.x, Implicit(solver)) for solver in ("cg", "dense"))
     check_agreement(one, other, error=1e-8)
+
+
+def test_implicit_refuses_gram_space_whose_field_has_no_symmetric_jacobian():
+    f, values = outer(learner("logistic"), Descent(2000, 0.5, gram=True), Implicit(), ("features",))
+    with pytest.raises(UnsupportedError, match=r"set gram=False, or use Checkpointed\(\)"):
+        f(values)
 
 
 @functools.cache

@@ -22,7 +22,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from ..errors import InputError, UnsupportedError
-from ..schedules import Converged, Schedule
+from ..schedules import Converged, Descent, Schedule
 from ..status import Status
 from ..types import Params
 from .base import Adjoint, Field, Problem, steps_of, tree_norm, zeros_for
@@ -48,8 +48,8 @@ class Implicit(Adjoint):
 
     Raises:
         InputError: an unknown solver or a number out of its range.
-        UnsupportedError: differentiation with respect to the initial parameters, step size or momentum, on which a
-            stationary point does not depend.
+        UnsupportedError: `Descent(gram=True)`, or differentiation with respect to the initial parameters, step size or
+            momentum, on which a stationary point does not depend.
     """
 
     solver: Literal["dense", "cg", "neumann"] = eqx.field(default="cg", static=True)
@@ -69,10 +69,16 @@ class Implicit(Adjoint):
             )
 
     def check(self, schedule: Schedule) -> None:
-        """Accept every schedule; whether it ended at a stationary point is judged afterwards."""
+        """Accept every schedule but one in Gram space; whether it ended at a stationary point is judged afterwards."""
+        if isinstance(schedule, Descent) and schedule.gram:
+            raise UnsupportedError(
+                "Implicit solves with a symmetric Hessian, and the field that Gram space follows has none: set "
+                "gram=False, or use Checkpointed()."
+            )
 
     def solve(self, problem: Problem, params: Params) -> Params:
         """Train to a stationary point, or along a `Descent` that should end near one."""
+        self.check(problem.schedule)
         return _stationary((params, problem), self)
 
     def judge(self, schedule: Schedule, field: Field, params: Params):
