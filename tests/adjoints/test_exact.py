@@ -176,6 +176,18 @@ def test_conjugate_gradients_go_on_where_entries_of_the_cotangent_are_zero():
     check_agreement(one, other, error=1e-8)
 
 
+@pytest.mark.parametrize("solver", ["cg", "dense", "neumann"])
+def test_a_cotangent_of_zero_gives_a_gradient_of_zero(solver):
+    model = learner("logistic")
+    clean = rows(model)
+
+    def nothing(x):
+        trained = train(model, clean._replace(x=x), schedule=Converged(tolerance=1e-12), adjoint=Implicit(solver))
+        return 0.0 * jnp.sum(trained.params.weight)
+
+    np.testing.assert_array_equal(jax.grad(nothing)(clean.x), 0.0)
+
+
 def test_implicit_refuses_gram_space_whose_field_has_no_symmetric_jacobian():
     f, values = outer(learner("logistic"), Descent(2000, 0.5, gram=True), Implicit(), ("features",))
     with pytest.raises(UnsupportedError, match=r"set gram=False, or use Checkpointed\(\)"):

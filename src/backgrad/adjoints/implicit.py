@@ -151,7 +151,8 @@ class Implicit(Adjoint):
         # Power iteration approaches λ_max from below, hence the margin.
         scale = tree_norm(cotangent) + 1e-30
         _, sizes = jax.lax.scan(power, jax.tree.map(lambda c: c / scale, cotangent), None, length=50)
-        rate = 1 / (1.1 * sizes[-1])
+        # A cotangent of zero leads nowhere; its series is 0 at any rate.
+        rate = 1 / (1.1 * jnp.where(sizes[-1] > 0, sizes[-1], 1.0))
 
         def more(carry):
             i, term, _ = carry
