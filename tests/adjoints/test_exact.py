@@ -99,6 +99,16 @@ def test_reversible_equals_differences_of_its_own_forward_pass(name):
     check_all(learner(name), MOMENTUM, Reversible(fraction_bits=50), names, step=step, tolerance=tolerance)
 
 
+@pytest.mark.parametrize(
+    ("momentum", "adjoint"),
+    [(0.8, Reversible(fraction_bits=50, max_denominator=4)), (jnp.asarray(0.9), Reversible(fraction_bits=50))],
+    ids=["coarse", "traced"],
+)
+def test_reversible_goes_back_with_the_momentum_that_it_went_forward_with(momentum, adjoint):
+    schedule = Descent(25, 0.1, momentum)
+    check_all(learner("logistic"), schedule, adjoint, (*ROWS, "step_size", "params"), step=1e-3, tolerance=FIXED_POINT)
+
+
 @pytest.mark.parametrize("name", ["logistic", "mlp-tanh"])
 def test_reversible_goes_back_to_the_momentum(name):
     # A traced momentum moves in steps of 2⁻¹², so the difference must too.

@@ -199,6 +199,12 @@ class _Machine(NamedTuple):
         v = v - self.update(s.w, t)
         return FixedState(s.w + v, v, buffer, stack)
 
+    def rounded(self, problem: Problem) -> Problem:
+        """Return the problem with the γ of the fixed-point pass, ν/δ, the rounding taken as the identity."""
+        gamma = problem.descent().momentum
+        error = jax.lax.stop_gradient(self.plan.numerator / self.plan.denominator - gamma)
+        return eqx.tree_at(lambda p: p.schedule.momentum, problem, gamma + error)
+
     def backward(self, s: FixedState, t) -> FixedState:
         """Undo step t."""
         moves, slots = jnp.asarray(self.plan.moves)[t], jnp.asarray(self.plan.slots)[t]
@@ -256,7 +262,7 @@ def _descend_backward(state, cotangent, perturbed, inputs, adjoint):
         now = now._replace(velocity=machine.to_float(previous.v))
 
         def step(now, wanted):
-            return eqx.combine(wanted, problem).step(now, t)
+            return machine.rounded(eqx.combine(wanted, problem)).step(now, t)
 
         pulled, part = jax.vjp(step, now, wanted)[1](now._replace(params=w_bar, velocity=v_bar))
         return (previous, pulled.params, pulled.velocity, tree_add(total, part)), None
