@@ -203,7 +203,8 @@ class Attack(eqx.Module):
 def _hard(objective: OuterObjective, points: jax.Array, *, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return features, and labels 0..k−1 or responses."""
     x, y = (np.asarray(part) for part in objective.split(points))
-    return x, y if n_classes == 1 or not is_one_hot(on_host(objective.train.y)) else np.argmax(y, axis=1)
+    classes = n_classes > 1 and is_one_hot(on_host(objective.train.y), on_host(objective.train.weight))
+    return x, np.argmax(y, axis=1) if classes else y
 
 
 def examine(

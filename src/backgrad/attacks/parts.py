@@ -77,7 +77,7 @@ class Rows:
     """
 
     def __init__(self, x: Any, y: np.ndarray, weight: np.ndarray, goal: Goal):
-        if not is_one_hot(y):
+        if not is_one_hot(y, weight):
             raise UnsupportedError(
                 "a subpopulation gets a wrong label, and these rows have responses or soft labels: use JointAttack()."
             )

@@ -156,7 +156,7 @@ def start_points(
     The responses of a regression are sent to the far end of their range.
 
     Args:
-        rows: to draw from, with one-hot labels or responses.
+        rows: to draw from, with one-hot labels or responses; those of weight 0 are absent.
         threat: the attacker.
         seed: of the draw.
         sources: whether to draw rows of the attacked classes alone, labelled as what they should be taken for, where
@@ -167,22 +167,23 @@ def start_points(
         Features (p, d), and labels (p,) or responses (p, k).
     """
     x = rows.x if isinstance(rows.x, HostFeatures) else on_host(rows.x)
-    y, rng = on_host(rows.y), np.random.default_rng(seed)
-    if not is_one_hot(y):
-        return far_responses(x, y, points=threat.budget, rng=rng)
+    y, weight, rng = on_host(rows.y), on_host(rows.weight), np.random.default_rng(seed)
+    if not is_one_hot(y, weight):
+        return far_responses(x, y, weight=weight, points=threat.budget, rng=rng)
     labels = np.argmax(y, axis=1)
-    require_classes(labels)
+    present = labels[weight > 0]
+    require_classes(present)
     swap = threat.goal.swap(y.shape[1])
     ahead = threat.goal.swap(y.shape[1], sources=True) if sources else None
-    if ahead is not None and np.isin(labels, list(ahead)).sum() >= threat.budget:
+    if ahead is not None and np.isin(present, list(ahead)).sum() >= threat.budget:
         swap = ahead
-    return flipped_rows(x, labels, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=swap)
+    return flipped_rows(x, labels, weight=weight, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=swap)
 
 
 def _soft_labels(labels, train: Block, threat: ThreatModel) -> jax.Array:
     """Return soft labels (p, k); raise unless there is a label of an existing class, or a response, for every point."""
     k, names = train.y.shape[1], np.asarray(labels)
-    if not is_one_hot(on_host(train.y)):
+    if not is_one_hot(on_host(train.y), on_host(train.weight)):
         if names.shape not in ((threat.budget, k), (threat.budget,) if k == 1 else ()):
             raise InputError(f"responses of starting points must have shape {(threat.budget, k)}; got {names.shape}.")
         return jnp.asarray(names.reshape(threat.budget, k), train.x.dtype)

@@ -8,17 +8,21 @@ import numpy as np
 from ..errors import InputError
 
 
-def is_one_hot(y: np.ndarray) -> bool:
-    """Tell labels of classes from responses."""
+def is_one_hot(y: np.ndarray, weight: np.ndarray) -> bool:
+    """Tell labels of classes from responses, by rows that are present."""
+    y = y[weight > 0]
     return y.shape[1] > 1 and bool(np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=1) == 1))
 
 
-def far_responses(x: Any, y: np.ndarray, *, points: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def far_responses(
+    x: Any, y: np.ndarray, *, weight: np.ndarray, points: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw rows, and give each the end of the responses' range that is farther from its own response.
 
     Args:
         x: rows to draw from without replacement, (n, d); an array, or features on the host.
         y: their responses, (n, k).
+        weight: of the rows, (n,); those of weight 0 are absent.
         points: p.
         rng: the only source of randomness.
 
@@ -28,9 +32,10 @@ def far_responses(x: Any, y: np.ndarray, *, points: int, rng: np.random.Generato
     Raises:
         InputError: more points than rows.
     """
-    _require_rows(points, len(x))
-    chosen = rng.permutation(len(x))[:points]
-    low, high = y.min(axis=0), y.max(axis=0)
+    present = np.flatnonzero(weight > 0)
+    _require_rows(points, len(present))
+    chosen = present[rng.permutation(len(present))[:points]]
+    low, high = y[present].min(axis=0), y[present].max(axis=0)
     return x[chosen].copy(), np.where(y[chosen] > (low + high) / 2, low, high)
 
 
@@ -53,6 +58,7 @@ def flipped_rows(
     x: Any,
     labels: np.ndarray,
     *,
+    weight: np.ndarray,
     n_classes: int,
     points: int,
     rng: np.random.Generator,
@@ -66,6 +72,7 @@ def flipped_rows(
     Args:
         x: rows to draw from without replacement, (n, d); an array, or features on the host.
         labels: their true labels 0..k−1, (n,).
+        weight: of the rows, (n,); those of weight 0 are absent.
         n_classes: k.
         points: p.
         rng: the only source of randomness.
@@ -77,7 +84,9 @@ def flipped_rows(
     Raises:
         InputError: more points than rows.
     """
-    eligible = np.arange(len(x)) if swap is None else np.flatnonzero(np.isin(labels, list(swap)))
+    eligible = np.flatnonzero(weight > 0)
+    if swap is not None:
+        eligible = eligible[np.isin(labels[eligible], list(swap))]
     labels = labels[eligible]
     _require_rows(points, len(labels))
     order = rng.permutation(len(labels))
