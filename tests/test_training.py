@@ -149,11 +149,31 @@ BAD_ROWS = [
     (GOOD._replace(x=GOOD.x.at[0, 0].set(jnp.nan)), "x holds NaN"),
     (GOOD._replace(weight=GOOD.weight.at[0].set(jnp.inf)), "weight holds NaN or infinity"),
     (GOOD._replace(weight=0 * GOOD.weight), "all are 0"),
+    (GOOD._replace(weight=GOOD.weight.at[0].set(-0.1)), "rows must have weights of 0 or more, and some are negative"),
     (GOOD._replace(x=GOOD.x[:5]), "with one n"),
     (GOOD._replace(y=GOOD.y[:, :1]), "soft labels of 2 columns"),
     (GOOD._replace(x=GOOD.x[:, :2]), "expects 4 features"),
     ((), "at least one block"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "weight", "sentence"),
+    [
+        ([1, 2, 1], None, "labels must be whole numbers 0 to 1; got 2: number the classes from 0"),
+        ([0, -1, 1], None, "labels must be whole numbers 0 to 1; got -1"),
+        (jnp.asarray([0.5, 0, 1]), None, "labels must be whole numbers 0 to 1; got 0.5"),
+        ([0, 1, 1], [1.0, 1.0, -1.0], "weights of 0 or more, and some are negative"),
+    ],
+)
+def test_rows_without_a_label_and_negative_weights_are_not_built(labels, weight, sentence):
+    with pytest.raises(InputError, match=sentence):
+        bg.samples(np.zeros((3, 2)), labels, 2, weight=weight)
+
+
+def test_rows_are_built_of_traced_labels_and_weights():
+    made = jax.jit(lambda y, w: bg.samples(jnp.zeros((2, 1)), y, 2, weight=w))(jnp.asarray([0, 1]), jnp.ones(2))
+    np.testing.assert_array_equal(made.y, np.eye(2))
 
 
 @pytest.mark.parametrize(("bad", "sentence"), BAD_ROWS)

@@ -5,7 +5,7 @@ from jax.core import Tracer
 from .devices import holds
 from .errors import InputError
 from .hosted import Block, HostFeatures
-from .types import Samples
+from .types import Samples, refuse_negative
 
 
 def check_samples(learner, blocks: tuple[Block, ...]) -> None:
@@ -27,6 +27,8 @@ def check_samples(learner, blocks: tuple[Block, ...]) -> None:
             looked_at = not isinstance(values, Tracer | HostFeatures)
             if looked_at and not holds(lambda xp, a: xp.isfinite(a).all(), values):
                 raise InputError(f"rows must be finite, but {name} holds NaN or infinity: drop or impute those rows.")
+        if not isinstance(block.weight, Tracer) and not holds(lambda xp, a: (a >= 0).all(), block.weight):
+            raise refuse_negative()
     weights = [block.weight for block in blocks]
     if not any(isinstance(one, Tracer) for one in weights) and not any(
         holds(lambda xp, a: a.sum() > 0, w) for w in weights

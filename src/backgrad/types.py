@@ -9,7 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
+
+from .errors import InputError
 
 Params = PyTree[Float[Array, "..."], "Params"]
 
@@ -43,11 +46,20 @@ def one_hot(labels, n_classes: int, *, dtype=None) -> Float[Array, "n k"]:
 
     Returns:
         Rows of zeros with a single one.
+
+    Raises:
+        InputError: a label that is none of these, unless labels are traced.
     """
-    # Labels on the host become rows there: each operation on a device waits for a program of its own at first.
-    labels = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    # Labels become rows on the host: each operation on a device waits for a program of its own at first.
+    labels = labels if isinstance(labels, Tracer) else np.asarray(labels)
     dtype = dtype or jnp.result_type(float)
-    return jnp.asarray((labels[:, None] == np.arange(n_classes)).astype(dtype), dtype)
+    rows = labels[:, None] == np.arange(n_classes)
+    if not isinstance(rows, Tracer) and not rows.any(axis=1).all():
+        raise InputError(
+            f"labels must be whole numbers 0 to {n_classes - 1}; got {labels[~rows.any(axis=1)][0]}: number the "
+            "classes from 0, as numpy.unique(labels, return_inverse=True) does."
+        )
+    return jnp.asarray(rows.astype(dtype), dtype)
 
 
 def samples(x, labels, n_classes: int, *, weight=None, dtype=None) -> Samples:
@@ -57,16 +69,28 @@ def samples(x, labels, n_classes: int, *, weight=None, dtype=None) -> Samples:
         x: features, (n, d).
         labels: integers 0..k−1, (n,).
         n_classes: k.
-        weight: (n,); ones where omitted.
+        weight: (n,), not negative; ones where omitted.
         dtype: of the result; JAX's default float where omitted.
 
     Returns:
         The rows, ready for `train`.
+
+    Raises:
+        InputError: a label that is none of these, or a negative weight, unless they are traced.
     """
+    if weight is not None and not isinstance(weight, Tracer) and (np.asarray(weight) < 0).any():
+        raise refuse_negative()
     dtype = dtype or jnp.result_type(float)
     x = jnp.asarray(x, dtype)
     weight = jnp.asarray(np.ones(x.shape[0]) if weight is None else weight, dtype)
     return Samples(x, one_hot(labels, n_classes, dtype=dtype), weight)
+
+
+def refuse_negative() -> InputError:
+    """Return the error of negative weights."""
+    return InputError(
+        "rows must have weights of 0 or more, and some are negative: give rows that are not to count a weight of 0."
+    )
 
 
 def concatenate(blocks: tuple[Samples, ...]) -> Samples:
