@@ -176,6 +176,18 @@ def test_rows_are_built_of_traced_labels_and_weights():
     np.testing.assert_array_equal(made.y, np.eye(2))
 
 
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 5}, {"clip": 0.5}, {"clip": 0.5, "batch_size": 5}], ids=str)
+def test_a_block_of_no_rows_changes_nothing(settings, place):
+    model, schedule = learner("logistic"), bg.Descent(6, 0.3, **settings)
+    clean = rows(model)
+    none = jax.tree.map(lambda a: a[:0], clean)
+    blocks = [clean]
+    blocks.insert(place, none)
+    one, other = (bg.train(model, some, schedule=schedule).params for some in (clean, tuple(blocks)))
+    check_agreement(one, other, error=1e-12)
+
+
 @pytest.mark.parametrize(("bad", "sentence"), BAD_ROWS)
 def test_bad_rows_are_refused_in_a_sentence(bad, sentence):
     with pytest.raises(InputError, match=sentence):

@@ -61,6 +61,8 @@ class LossField(Field):
         start, parts = 0, None
         for block in self.blocks:
             size = block.weight.shape[0]
+            if size == 0:
+                continue  # there is nothing to gather from
             local = jnp.clip(rows - start, 0, size - 1)
             picked = take(block, local)
             if parts is None:
@@ -119,7 +121,7 @@ class ClippedField(LossField):
         """Return Σ_i ω_i ∇l_i min(1, C/‖∇l_i‖) over the rows of a block, the first of which is row `start` of all."""
         rows = jnp.arange(block.weight.shape[0], dtype=jnp.int32) + start
         gradients = jax.vmap(jax.grad(self._row_loss), (None, 0, 0, None, 0))(params, block.x, block.y, t, rows)
-        squares = [jnp.sum(jnp.square(leaf).reshape(rows.size, -1), axis=1) for leaf in jax.tree.leaves(gradients)]
+        squares = [jnp.sum(jnp.square(leaf), axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(gradients)]
         square, limit = jnp.sum(jnp.stack(squares), axis=0), jnp.square(jnp.asarray(self.schedule.clip, block.x.dtype))
         long = square > limit
         # The inner `where` keeps the root's infinite slope at 0 out of the gradient.
