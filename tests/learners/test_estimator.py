@@ -26,6 +26,7 @@ from backgrad.errors import DivergenceError, InputError, UnsupportedError
 from backgrad.learners.estimator import LearnerClassifier, expected_failed_checks
 from backgrad.learners.linear import Adaline, LogisticRegression, Ridge, SmoothSVM, SoftmaxRegression
 from backgrad.learners.mlp import MLP
+from backgrad.learners.preprocessing import Standardised
 from backgrad.schedules import Converged, Descent
 from backgrad.status import Status
 from backgrad.training import train
@@ -151,6 +152,22 @@ def test_every_learner_learns_and_predicts_in_shape(learner, n_classes):
     assert probabilities.shape == (60, n_classes)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     np.testing.assert_array_equal(probabilities.argmax(axis=1), estimator.predict(x))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "before", "after"),
+    [
+        (Standardised(SmoothSVM(4)), False, False),
+        (Standardised(LogisticRegression(4)), True, True),
+        (functools.partial(Standardised, SmoothSVM(4)), False, False),
+        (functools.partial(Standardised, LogisticRegression(4)), False, True),
+    ],
+    ids=["svm", "logistic", "svm's class", "logistic's class"],
+)
+def test_a_wrapper_has_probabilities_where_the_learner_inside_has(recipe, before, after):
+    estimator = LearnerClassifier(recipe, Descent(5, 0.1))
+    assert hasattr(estimator, "predict_proba") == before
+    assert hasattr(estimator.fit(*rows(2)), "predict_proba") == after
 
 
 def test_parameters_are_those_that_train_finds():

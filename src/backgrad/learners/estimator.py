@@ -74,8 +74,9 @@ def _has_probabilities(self) -> bool:
     kind = getattr(self, "learner_", self.learner)
     while isinstance(kind, functools.partial):
         kind = kind.func
-    kind = kind if isinstance(kind, type) else type(kind)
-    if not getattr(kind, "probabilistic", False):
+    # Wrappers have a property of that name, which says something of their objects alone.
+    if getattr(kind, "probabilistic", False) is not True:
+        kind = kind if isinstance(kind, type) else type(kind)
         raise AttributeError(
             f"the scores of {kind.__name__} are not known to be log-odds, so they give no probabilities: use "
             "decision_function, or wrap this estimator in sklearn.calibration.CalibratedClassifierCV."
@@ -105,7 +106,7 @@ class LearnerClassifier(ClassifierMixin, LearnerEstimator):
 
     `predict_proba` exists where scores are log-odds or inputs of a softmax (`LogisticRegression`,
     `SoftmaxRegression`, `MLP`, and any class that sets `probabilistic = True`). Of a factory that is a plain
-    function this is known only after `fit`.
+    function, or of a wrapper's class, this is known only after `fit`.
     """
 
     classes_: Any
