@@ -16,6 +16,7 @@ from backgrad import hosted
 from backgrad.attacks.objective import differentiate
 from backgrad.attacks.preparation import make_objective, start_points
 from backgrad.errors import InputError, UnsupportedError
+from backgrad.learners.sklearn_like import SumOfLosses
 
 N, D, K = 90, 6, 3
 MODEL = bg.MLP(D, K, (4,), l2=0.01)
@@ -96,8 +97,9 @@ def test_a_gradient_with_respect_to_them_is_refused_and_one_of_the_weights_is_no
         (MODEL, bg.Descent(5, batch_size=N), "train by Descent with a batch_size below the number of rows"),
         (bg.SoftmaxRegression(D, 0.1, K), bg.Converged(), "train by Descent with a batch_size"),
         (bg.Standardised(MODEL), SCHEDULE, "Standardised is fitted on all rows at once"),
+        (SumOfLosses(MODEL), SCHEDULE, "SumOfLosses changes how rows count in the loss of all"),
     ],
-    ids=["all rows", "one batch", "converged", "preprocessing"],
+    ids=["all rows", "one batch", "converged", "preprocessing", "sum"],
 )
 def test_what_needs_all_rows_at_once_is_refused(rows, model, schedule, sentence):
     with pytest.raises(UnsupportedError, match=sentence):

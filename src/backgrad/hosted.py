@@ -188,13 +188,18 @@ def take(block: Block, rows: Int[Array, "b"]) -> Samples:
 
 
 def check_host(learner: Any, blocks: tuple[Block, ...], schedule: Any) -> None:
-    """Raise where training would need all of the rows that stay on the host at once."""
+    """Raise where training, or its loss, would need all of the rows that stay on the host at once."""
     if not any(isinstance(block, HostRows) for block in blocks):
         return
     if hasattr(learner, "fit_preprocessing"):
         raise UnsupportedError(
             f"{type(learner).__name__} is fitted on all rows at once, and some stay on the host: scale their features "
             "beforehand, and train the learner inside it."
+        )
+    if hasattr(learner, "learner"):
+        raise UnsupportedError(
+            f"{type(learner).__name__} changes how rows count in the loss of all, which is summed in parts where rows "
+            "stay on the host: train the learner inside it, or put the rows into memory."
         )
     batches = getattr(schedule, "batches", lambda n: None)  # a schedule that converges has none
     if batches(sum(block.weight.shape[0] for block in blocks)) is None:
