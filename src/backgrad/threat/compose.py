@@ -119,7 +119,7 @@ def spans(columns: tuple[int, ...]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-class _Wrapped(FeasibleSet):
+class Wrapped(FeasibleSet):
     """A set that changes another; what it does not change, it passes on."""
 
     base: FeasibleSet
@@ -150,7 +150,7 @@ class _Wrapped(FeasibleSet):
         return self.base.settle(latent)
 
 
-class Immutable(_Wrapped):
+class Immutable(Wrapped):
     """Columns that keep the value they start from: an identifier, a date, what the attacker cannot set.
 
     Args:
@@ -200,7 +200,7 @@ class Immutable(_Wrapped):
         return {"set": "immutable", "columns": spans(self.columns), "others": self.base.describe()}
 
 
-class Ball(_Wrapped):
+class Ball(Wrapped):
     """Points no further than a radius from where they start.
 
     Args:
@@ -270,7 +270,7 @@ class Ball(_Wrapped):
         return {"set": "ball", "radius": self.radius, "norm": self.norm, "within": self.base.describe()}
 
 
-class Linked(_Wrapped):
+class Linked(Wrapped):
     """Columns that follow from others: a ratio, a sum, a count that must agree.
 
     Args:
@@ -313,7 +313,7 @@ class Linked(_Wrapped):
         return {"set": "linked", "rule": getattr(self.rule, "__name__", "rule"), "free": self.base.describe()}
 
 
-class Rescaled(_Wrapped):
+class Rescaled(Wrapped):
     """A set in other units: counts, say, whose columns were scaled to [0, 1].
 
     With v a point of the set inside, x = (v − shift) / scale.

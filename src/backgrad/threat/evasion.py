@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ..checks import check_positive, check_share
 from ..learners.base import per_weight
 from ..types import Params, Samples
-from .compose import _Wrapped
+from .compose import Wrapped
 from .feasible import FeasibleSet, Points
 
 # Sums of hundreds of terms, compiled in different surroundings, differ by so many times the precision.
@@ -121,7 +121,7 @@ class Spared(Evasion):
         return {**self.inside.describe(), "margin": self.margin, "strength": self.strength, "classes": judged}
 
 
-class _Narrowed(_Wrapped):
+class _Narrowed(Wrapped):
     r"""Points of a convex set that lie in a convex region besides, each in a region of its own.
 
     The nearest point of both is the base's projection of some point on a path that leads out of the given one: with
