@@ -27,6 +27,23 @@ def test_bounds_are_learnt_from_quantiles_and_a_constant_column_stays():
     assert np.asarray(box.project(jnp.asarray([[200.0, 3.0]]))).tolist() == [[95.0, 7.0]]
 
 
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+def test_a_set_in_other_units_holds_its_points_though_they_lie_far_from_zero(dtype):
+    shift, scale = (1e9, 1e3) if dtype == jnp.float64 else (1e4, 10.0)
+    narrow = bg.Rescaled(bg.Box(shift, shift + scale), shift, scale)
+    inside = jnp.asarray(np.random.default_rng(0).uniform(size=(200, 3)), dtype)
+    assert np.asarray(narrow.contains(inside)).all()
+    assert not np.asarray(narrow.contains(inside + jnp.asarray([1.01, 0.0, 0.0], dtype))).any()
+
+
+def test_columns_that_follow_do_so_to_the_round_off_of_their_type():
+    linked = bg.Linked(bg.Box(), lambda x: jnp.stack([x[:, 0], x[:, 1], 0.3 * x[:, 0] + 0.7 * x[:, 1]], axis=1))
+    points = linked.project(jnp.asarray(np.random.default_rng(0).uniform(size=(200, 3)), jnp.float32))
+    rounded = points.at[:, 2].set(jnp.nextafter(points[:, 2], jnp.float32(2)))
+    assert np.asarray(linked.contains(rounded)).all()
+    assert not np.asarray(linked.contains(points.at[:, 2].add(1e-4))).any()
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [

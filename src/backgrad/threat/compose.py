@@ -286,9 +286,10 @@ class Linked(Wrapped):
         return self.rule(self.base.project(points))
 
     def contains(self, points: Points) -> Bool[Array, "p"]:
-        """Tell which points the rule leaves as they are (to 1e-9 of their size), and the base holds."""
+        """Tell which points the rule leaves as they are (to 1e-9 of their size, or round-off), and the base holds."""
         # Compiled and uncompiled code may round the rule's arithmetic differently.
-        follows = jnp.abs(points - self.rule(points)) <= 1e-9 * (1 + jnp.abs(points))
+        slack = max(1e-9, 16 * float(jnp.finfo(points.dtype).eps)) * (1 + jnp.abs(points))
+        follows = jnp.abs(points - self.rule(points)) <= slack
         return self.base.contains(points) & jnp.all(follows, axis=1)
 
     def sample(self, key: PRNGKeyArray, n: int, d: int) -> Points:
@@ -348,7 +349,8 @@ class Rescaled(Wrapped):
 
     def contains(self, points: Points) -> Bool[Array, "p"]:
         """Tell which points the projection leaves where they are, to the round-off of two changes of units."""
-        slack = 16 * jnp.finfo(points.dtype).eps * (1 + jnp.abs(points))
+        origin = self._outside(jnp.zeros_like(points))
+        slack = 16 * jnp.finfo(points.dtype).eps * (1 + jnp.abs(points) + jnp.abs(origin))
         return jnp.all(jnp.abs(points - self.project(points)) <= slack, axis=1)
 
     def sample(self, key: PRNGKeyArray, n: int, d: int) -> Points:
