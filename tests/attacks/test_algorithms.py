@@ -189,6 +189,13 @@ def test_dropout_steers_the_search_but_never_judges_it_and_the_best_iterate_is_k
     assert dropped.health.objective_best == pytest.approx(dropped.trace.max(), rel=1e-12)
 
 
+def test_dropout_draws_apart_from_redrawing():
+    attack = dataclasses.replace(ATTACKS["joint", "box"], dropout=0.5)
+    state = attack._begin(bg.Box(), jnp.asarray(crafted("joint", "box").start), 3)
+    alone, both = (dataclasses.replace(attack, redraw=r).climb(validation_rows("box"), state) for r in (False, True))
+    assert (np.asarray(alone.x) != np.asarray(both.x)).any()
+
+
 def test_redrawing_trains_from_other_parameters_at_every_step_and_keeps_the_last_iterate():
     # Of a network, whose initial parameters matter. The first draw is already another than the schedule's.
     network = {"learner": bg.MLP(D, 2, (3,)), "schedule": bg.Descent(20, 0.5, key=jax.random.key(7))}

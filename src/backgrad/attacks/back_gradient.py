@@ -60,6 +60,8 @@ from .objective import OuterObjective, evaluate
 
 # A rehearsal trains for one step where the schedule has so many.
 _SHORTER = 5
+# What is folded into a step's key for dropout: a number that no group of members has.
+_DROPOUT = 2**31
 
 
 class SearchState(NamedTuple):
@@ -273,6 +275,9 @@ class JointAttack(Attack):
         if self.dropout == 0:
             return None
         key = jax.random.fold_in(state.key, state.step)
+        if self.redraw:
+            # Initial parameters and batches are drawn from that one, into which `redrawn` folds numbers of groups.
+            key = jax.random.fold_in(key, _DROPOUT)
         rows = rows_of(validation)
         keep = jax.random.bernoulli(key, 1 - self.dropout, rows.x.shape)
         return rows._replace(x=jnp.where(keep, rows.x, 0.0))
