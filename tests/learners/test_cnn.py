@@ -339,6 +339,7 @@ def test_only_the_kernels_are_penalised():
         (lambda: bg.CNN(784, image_shape=(784,)), "image_shape must be .height, width. or .height, width, colours."),
         (lambda: bg.CNN(784, image_shape=(28, 0)), r"image_shape\[1\] must be a positive whole number; got 0"),
         (lambda: bg.CNN(channels=(0,)), r"channels\[0\] must be a positive whole number"),
+        (lambda: bg.CNN(channels=()), "channels must name one convolution at least; got none: use MLP"),
         (lambda: bg.CNN(dense=(1.5,)), "dense"),
         (lambda: bg.CNN(dropout=1.0), r"dropout must lie in \[0, 1\); got 1.0"),
         (lambda: bg.CNN(l2=-1.0), "l2 must be a finite number, 0 or more; got -1.0"),

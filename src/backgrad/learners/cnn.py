@@ -99,6 +99,8 @@ class CNN(Learner):
             if not isinstance(widths, tuple):
                 raise InputError(f"{name} must be a tuple of widths, such as {example}; got {widths!r}.")
             check_count(**{f"{name}[{i}]": width for i, width in enumerate(widths)})
+        if not self.channels:
+            raise InputError("channels must name one convolution at least; got none: use MLP for dense layers alone.")
         check_not_negative(l2=self.l2)
         check_share(dropout=self.dropout)
         if self.convolution not in ("auto", "im2col", "lax"):
