@@ -130,8 +130,8 @@ class LofSanitiser(Sanitiser):
 class LofEvasion(Evasion):
     """Stay where rows of one's class are as dense around oneself as around one's neighbours.
 
-    Other points of the same class count as neighbours, with densities of their own; those of clean rows are taken as
-    they are without points.
+    Other points of the same class count as neighbours, with densities of their own. Those of known rows do not follow
+    the points: they are as they were, with the points that were added then, if any.
 
     Args:
         rows: known rows, (n, d).

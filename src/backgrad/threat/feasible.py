@@ -227,7 +227,7 @@ class Integer(Box):
         return super().contains(points) & jnp.all(points == jnp.round(points), axis=1)
 
     def ascend(self, points: Points, gradient: Points, length: float) -> Points:
-        """Move along the normalised gradient, each coordinate that moves by one at least."""
+        """Move along the normalised gradient, and round; the largest moves of a point are by one at least."""
         side = self._frame(points)[1]
         move = length * side * unit(gradient * side)
         # Rounding would hold back every move below a half; the largest always counts.
