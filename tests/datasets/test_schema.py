@@ -139,12 +139,27 @@ def test_left_out_as_asked():
 
 
 def test_decimal_commas(write):
-    lines = ["a;b;t"] + [f"{i},5;{i},{i:03};{'xy'[i % 2]}" for i in range(30)]
+    lines = ["a;b;t"] + [f"{i},5;{i + 1},{i:03};{'xy'[i % 2]}" for i in range(30)]
     raw = read_table(write("\n".join(lines)))
     first, second = infer_schema(raw, target="t").columns
     assert (first.kind, first.low, first.high) == ("numeric", 0.5, 29.5)
     assert first.sentence.endswith("decimal commas are read as points")
-    assert second.kind == "identifier"  # 12,012 may be a thousand: not taken for a number
+    assert (second.kind, second.low, second.high) == ("numeric", 1.0, 30.029)  # like the other column's
+
+
+@pytest.mark.parametrize("settling", ["0,512", "-0,105", ",250", "1234,567"])
+def test_three_decimals_are_decimals_where_some_cannot_be_thousands(settling, write):
+    lines = ["weight;len;t", f"{settling};4,606;x"] + [f"0,{100 + i};{3 + i},606;{'xy'[i % 2]}" for i in range(29)]
+    raw = read_table(write("\n".join(lines)))
+    schema = infer_schema(raw, target="t")
+    first, second = schema.columns
+    assert (first.kind, second.kind, second.low, second.high) == ("numeric", "numeric", 3.606, 31.606)
+    assert encode(raw, schema).x[0].tolist() == [float(settling.replace(",", ".")), 4.606]
+
+
+def test_three_decimals_that_may_be_thousands_are_no_numbers(write):
+    lines = ["len;t"] + [f"{i + 1},{i:03};{'xy'[i % 2]}" for i in range(30)]
+    assert infer_schema(read_table(write("\n".join(lines))), target="t").columns[0].kind == "identifier"
 
 
 def test_copies_and_leaks():
@@ -154,16 +169,18 @@ def test_copies_and_leaks():
         "again": [f"{float(v):.4f}" for v in REAL],
         "told": [f"{int(v)}.0" for v in labels],
         "coded": ["pqr"[int(v)] for v in labels],
+        "tens": [str(10 * int(v) + 3) for v in labels],
         "near": ["pqr"[(int(v) + (i == 50)) % 3] for i, v in enumerate(labels)],
         "t": labels,
     }
     schema = infer_schema(table(columns), target="t")
-    assert [column.name for column in schema.columns if column.used] == ["a", "coded", "near"]
+    assert [column.name for column in schema.columns if column.used] == ["a", "coded", "tens", "near"]
     assert schema.columns[1].sentence.startswith("copies 'a'")
     assert schema.columns[2].sentence.startswith("equals the target")
     told = [note for note in schema.notes if "tells the class of every row" in note]
-    assert len(told) == 1
+    assert len(told) == 2
     assert "'coded'" in told[0]
+    assert "'tens'" in told[1]
     kept = infer_schema(table(columns), target="t", kinds={"again": "numeric"})
     assert kept.columns[1].used
 
@@ -337,7 +354,7 @@ def test_the_description_of_a_column_is_plain_data():
         "name": "v",
         "kind": "categorical",
         "used": True,
-        "note": "3 categories: 'blue', 'green', 'red'; 25 missing are a category of their own",
+        "note": "3 categories: 'blue', 'green', 'red'; immutable, as asked; 25 missing are a category of their own",
         "missing": 25,
         "low": None,
         "high": None,

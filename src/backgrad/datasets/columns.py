@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from backgrad.datasets.raw import RawTable, listed, quoted
+from backgrad.datasets.raw import RawTable, listed, may_be_decimal, may_be_thousands, quoted
 
 Kind = Literal["numeric", "binary", "integer", "categorical", "constant", "identifier", "text"]
 USED: frozenset[str] = frozenset({"numeric", "binary", "integer", "categorical"})
@@ -33,7 +33,6 @@ _NEARLY_ALL = 0.9
 _LONG = 40  # characters, on average, of prose
 # A word of its own, or the end of camel case; pandas calls an index without a name "Unnamed: 0".
 _ID_NAME = re.compile(r"(?i:(?:^|[\W_])(?:id|uuid|guid|index|rowid|key)$|^unnamed: \d+$)|[a-z](?:Id|ID)$")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d{2,4}")
 
 
@@ -108,7 +107,7 @@ def values_of(raw: RawTable, j: int, *, keep_nothing: bool = False, commas: bool
     codes = np.array([places.setdefault(text, len(places)) for text in column], np.int64)
     texts = tuple(places)
     missing, numbers = _parse(texts, MISSING if keep_nothing else MISSING | NOTHING)
-    comma = commas and raw.delimiter in {";", "\t", "|"} and _is_decimal_comma(texts, missing, numbers)
+    comma = commas and raw.delimiter in {";", "\t", "|"} and _is_decimal_comma(raw, texts, missing, numbers)
     if comma:
         numbers = np.array([number(text.replace(",", ".")) for text in texts])
     if not _DASHES.isdisjoint(texts) and np.isfinite(numbers).any():
@@ -138,12 +137,10 @@ def _parse(texts: tuple[str, ...], lost: frozenset[str]) -> tuple[np.ndarray, np
     return missing, np.array([np.nan if gone else number(text) for text, gone in zip(texts, missing, strict=True)])
 
 
-def _is_decimal_comma(texts: tuple[str, ...], missing: np.ndarray, numbers: np.ndarray) -> bool:
-    """Tell whether all that is no number would be one with a point; 1,234 alone may be a thousand and is not."""
+def _is_decimal_comma(raw: RawTable, texts: tuple[str, ...], missing: np.ndarray, numbers: np.ndarray) -> bool:
+    """Tell whether all that is no number would be one with a point; 1,234 is one if other numbers of the file are."""
     words = [text for text, m, value in zip(texts, missing, numbers, strict=True) if not m and np.isnan(value)]
-    if not words or not all(_DECIMAL_COMMA.fullmatch(text) for text in words):
-        return False
-    return any(len(text) - text.index(",") != 4 for text in words)
+    return bool(words) and may_be_decimal(words) and (not may_be_thousands(words) or raw.decimal_commas)
 
 
 class Categories(NamedTuple):

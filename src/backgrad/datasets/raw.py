@@ -10,8 +10,10 @@ seed, and needs memory for the kept rows only. `h` is one-to-one, so that no two
 """
 
 import heapq
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from operator import itemgetter
 
@@ -19,6 +21,9 @@ import numpy as np
 
 _BLOCK = 1 << 16
 _STRIDE = np.uint64(0x9E3779B97F4A7C15)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+# 1,234 may be a thousand; 0,512 and 1,5 are not.
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,6 +76,14 @@ class RawTable:
         column = np.empty(len(self.cells), object)
         column[:] = [*map(str.strip, map(itemgetter(j), self.cells))]
         return column
+
+    @cached_property
+    def decimal_commas(self) -> bool:
+        """Whether some column shows that commas are decimal, where they do not separate values."""
+        if self.delimiter not in {";", "\t", "|"}:
+            return False
+        columns = ({text for text in self.column(j) if "," in text} for j in range(len(self.names)))
+        return any(texts and may_be_decimal(texts) and not may_be_thousands(texts) for texts in columns)
 
     def is_declared(self, j: int, kind: str) -> bool:
         """Tell whether the format says that column j is of that kind."""
@@ -139,6 +152,19 @@ def sampling_sentence(kept: int, n: int, seed: int) -> str | None:
         f"Of {n:,} rows {kept:,} are used, chosen at random by a fixed rule: the smallest SplitMix64 keys of row "
         f"number and seed {seed}."
     )
+
+
+# --- numbers with commas --------------------------------------------------------------------------
+
+
+def may_be_decimal(texts: Iterable[str]) -> bool:
+    """Tell whether all texts would be numbers if their comma were a point."""
+    return all(_DECIMAL_COMMA.fullmatch(text) for text in texts)
+
+
+def may_be_thousands(texts: Iterable[str]) -> bool:
+    """Tell whether all texts may be whole numbers, their comma between thousands and hundreds."""
+    return all(_THOUSANDS.fullmatch(text) for text in texts)
 
 
 # --- words ----------------------------------------------------------------------------------------

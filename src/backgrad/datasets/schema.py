@@ -182,9 +182,12 @@ def _columns(
 
 def _note_leak(column: Column, values: Values, classes: Categories, found: Findings) -> None:
     """Note a column of as many values as there are classes that tells the class of every row."""
-    if column.kind not in {"binary", "categorical"} or column.missing or len(column.categories) != len(classes.names):
+    if column.missing:
         return
-    pairs = np.unique(np.stack([categories_of(values).labels, classes.labels]), axis=1)
+    labels, names = categories_of(values)
+    if len(names) != len(classes.names):
+        return
+    pairs = np.unique(np.stack([labels, classes.labels]), axis=1)
     if pairs.shape[1] == len(classes.names):
         found.note(
             f"Column {quoted(column.name)} tells the class of every row: unless it is known before the class is, leave "

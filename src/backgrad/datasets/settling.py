@@ -50,7 +50,8 @@ def settle(
     if wish == "ignore":
         return aside(name, j, seems.kind, missing, f"{seems.sentence}: left out, as asked")
     if wish == "hash":
-        words = f"hashed by its words into {wishes.hash_columns} columns, as asked"
+        fixed = "; immutable" if name in wishes.immutable else ""
+        words = f"hashed by its words into {wishes.hash_columns} columns{fixed}, as asked"
         return Column(
             name, j, "text", True, words, missing, immutable=name in wishes.immutable, hashed=wishes.hash_columns
         )
@@ -65,6 +66,8 @@ def settle(
         return aside(name, j, kind, missing, f"{sentence}: {_WHY_ASIDE[kind]}")
     if values.decimal_comma:
         sentence += "; decimal commas are read as points"
+    if name in wishes.immutable:
+        sentence += "; immutable, as asked"
     build = _measured if kind in {"numeric", "integer"} else _counted
     return build(
         Column(name, j, kind, True, sentence, missing, immutable=name in wishes.immutable), values, wishes, found, lines
