@@ -10,10 +10,10 @@ from sklearn.neighbors import KNeighborsClassifier
 import backgrad as bg
 from backgrad.errors import InputError
 from backgrad.evaluation import security_curve as security_curve_module
-from backgrad.evaluation.metrics import balanced_error, class_errors, confusion, squared_error
+from backgrad.evaluation.metrics import balanced_error, class_errors, confusion, squared_error, student_interval
 from backgrad.evaluation.plan import Fitted, Plan, Rows, Table
 from backgrad.evaluation.poisoning import craft_on_split
-from backgrad.evaluation.security_curve import breaking_point, budget_of, security_curve
+from backgrad.evaluation.security_curve import SecurityCurve, breaking_point, budget_of, security_curve
 from backgrad.evaluation.transfer import transfer_matrix
 
 DATA = bg.load("blobs2")
@@ -78,6 +78,19 @@ def test_a_curve_holds_clean_flips_and_points_at_every_budget():
     assert curve.interval() == [None, None]
     assert shares == sorted(shares)
     assert shares[-1] == 1
+
+
+@pytest.mark.parametrize(("classes", "ends"), [(True, (0, 1)), (False, (0, None))], ids=["classes", "responses"])
+def test_intervals_of_errors_are_cut_and_those_of_other_scores_are_not(classes, ends):
+    values = {"poisoned": np.array([[0.0, 0.2, 0.9]])}
+    scores = {name: values for name in ("error", "r2", *(["balanced error", "error of class 0"] if classes else []))}
+    curve = SecurityCurve(np.array([0.1]), np.array([2]), scores, {})
+    low, high = student_interval([0.0, 0.2, 0.9])
+    assert low < 0
+    assert high > 1
+    assert curve.interval("r2") == [(low, high)]
+    for name in scores.keys() - {"r2"}:
+        assert curve.interval(name) == [(ends[0], ends[1] or high)]
 
 
 def test_a_breaking_point_is_where_bisection_first_finds_the_limit_passed():

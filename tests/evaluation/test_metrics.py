@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from backgrad.evaluation.metrics import error_rate, student_interval
+from backgrad.evaluation.metrics import error_interval, error_rate, student_interval
 
 
 def test_the_interval_is_the_textbook_s():
@@ -39,3 +39,14 @@ def test_equal_values_have_an_interval_of_no_width():
 def test_the_error_rate_is_the_share_of_wrong_predictions():
     assert error_rate(np.array([0, 1, 1, 2]), [0, 1, 2, 2]) == 0.25
     assert error_rate([1, 1], [1, 1]) == 0
+
+
+def test_intervals_of_errors_are_cut_to_where_errors_lie():
+    values = [0.0, 0.2, 0.9]
+    low, high = student_interval(values)
+    assert low < 0
+    assert high > 1
+    assert error_interval(values) == (0, 1)
+    assert error_interval(values, shares=False) == (0, high)
+    assert error_interval([0.1, 0.1]) is None
+    assert np.isnan(error_interval([np.nan, 0.1, 0.1])).all()

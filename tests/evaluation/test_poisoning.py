@@ -219,6 +219,10 @@ def test_a_summary_averages_splits_and_has_an_interval_from_three_on(outcome):
         half = 4.302653 * 0.03 / np.sqrt(3)
         assert interval == pytest.approx((mean - half, mean + half), abs=1e-7)
     assert all(interval is None for _, _, interval in summarise(moved[:2]))
+    wide = [dataclasses.replace(outcome, errors=dict.fromkeys(ERRORS, error)) for error in (0.0, 0.2, 0.9)]
+    assert all(interval == (0, 1) for _, _, interval in summarise(wide))
+    squared = [dataclasses.replace(one, class_errors={}) for one in wide]
+    assert all(low == 0 and high > 1 for _, _, (low, high) in summarise(squared))
 
 
 def test_several_classes_are_predicted_by_the_largest_score_and_two_by_the_sign():

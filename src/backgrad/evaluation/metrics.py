@@ -25,20 +25,25 @@ def student_interval(values, *, confidence: float = 0.95) -> tuple[float, float]
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def error_interval(values, *, confidence: float = 0.95) -> tuple[float, float] | None:
+def error_interval(values, *, confidence: float = 0.95, shares: bool = True) -> tuple[float, float] | None:
     """Return `student_interval` of errors, cut to [0, 1]: a mean error lies there, which Student's t does not know.
 
     No comparison of an end with a limit in [0, 1) changes by that.
 
     Args:
-        values: errors as shares, one a split, (K,).
+        values: errors, one a split, (K,).
         confidence: of the interval.
+        shares: whether they are shares of rows; squared errors, which are not, are cut at 0 alone.
 
     Returns:
         Its ends, or None for fewer than 3 splits.
     """
     ends = student_interval(values, confidence=confidence)
-    return None if ends is None else (min(max(ends[0], 0.0), 1.0), min(max(ends[1], 0.0), 1.0))
+    if ends is None:
+        return None
+    # An end that is not a number stays so.
+    low, high = np.clip(ends, 0.0, 1.0 if shares else None).tolist()
+    return low, high
 
 
 def half_width(values) -> float | None:

@@ -21,7 +21,7 @@ from ..threat.knowledge import PerfectKnowledge
 from ..threat.labels import ChosenLabels
 from ..threat.model import ThreatModel
 from ..types import Samples, with_reused
-from .metrics import class_errors, error_rate, squared_error, student_interval
+from .metrics import class_errors, error_interval, error_rate, squared_error
 from .plan import Fitted, Plan, Rows, Table, as_samples, attack_seed, split_key
 from .victims import fit_victim, reference_estimator, require_sound_training, train_and_predict
 
@@ -251,6 +251,7 @@ def _goal_rates(threat: ThreatModel, predictions, table: Table, rows: np.ndarray
 
 def summarise(outcomes: list[SplitOutcome]) -> Iterator[tuple[str, float, tuple[float, float] | None]]:
     """Yield each error's name, mean over splits, and 95 % interval."""
+    shares = all(outcome.class_errors for outcome in outcomes)  # a regression has none
     for name in ERRORS:
         values = [outcome.errors[name] for outcome in outcomes]
-        yield name, float(np.mean(values)), student_interval(values)
+        yield name, float(np.mean(values)), error_interval(values, shares=shares)

@@ -13,13 +13,15 @@ import numpy as np
 
 from ..attacks.base import AttackResult
 from ..errors import InputError
-from .metrics import balanced_error, class_errors, student_interval
+from .metrics import balanced_error, class_errors, error_interval, student_interval
 from .plan import Plan, Rows, Table
 from .poisoning import craft_on_split, error_of, training_sets
 from .victims import fit_victim
 
 CURVES = ("clean", "label flips", "poisoned")
 DEFAULT_FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
+# Errors among the scores, beside which there may be any that are none.
+_ERRORS, _OF_CLASS = ("error", "balanced error"), "error of class "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +47,11 @@ class SecurityCurve:
         return self.scores[score][curve].mean(axis=1)
 
     def interval(self, score: str = "error", curve: str = "poisoned") -> list[tuple[float, float] | None]:
-        """Return the 95 % interval of the mean at every fraction; None below 3 splits."""
-        return [student_interval(values) for values in self.scores[score][curve]]
+        """Return the 95 % interval of the mean at every fraction, None below 3 splits; errors' are cut."""
+        values = self.scores[score][curve]
+        if score in _ERRORS or score.startswith(_OF_CLASS):
+            return [error_interval(row, shares="balanced error" in self.scores) for row in values]
+        return [student_interval(row) for row in values]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +161,7 @@ def _scores(victim, table: Table, rows: Rows, added, scorers, *, seed: tuple[int
     if table.n_classes:
         scores["balanced error"] = balanced_error(predictions, y, table.n_classes)
         for c, value in enumerate(class_errors(predictions, y, table.n_classes).tolist()):
-            scores[f"error of class {c}"] = value
+            scores[f"{_OF_CLASS}{c}"] = value
     for name, scorer in (scorers or {}).items():
         scores[name] = float(get_scorer(scorer)(fitted, x, y))
     return scores
@@ -216,7 +221,7 @@ def breaking_point(
             plan.with_budget(budget), table, splits, victim, seed, lambda share: progress(shift + share / rounds)
         )
         evaluated[budget], health[budget] = errors, verdicts
-        interval = student_interval(errors)
+        interval = error_interval(errors, shares=table.n_classes > 0)
         # An error that is not a number, of a victim that diverged, keeps to no limit.
         return not float(errors.mean() if criterion == "mean" or interval is None else interval[1]) <= limit
 

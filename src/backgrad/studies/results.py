@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..evaluation.metrics import student_interval
+from ..evaluation.metrics import error_interval, half_width, student_interval
 from .plan import Outcome, Run, Study, canonical, code_version, plain, varying
 from .store import Store
 from .tasks import Task, number
@@ -75,16 +75,13 @@ class Estimate:
 
     Args:
         mean: of the splits.
-        interval: the ends of its 95 % interval; None below 3 splits.
+        interval: the ends of its 95 % interval, of errors cut as in `error_interval`; None below 3 splits.
+        half_width: half the interval's length, nothing cut.
     """
 
     mean: float
     interval: tuple[float, float] | None
-
-    @property
-    def half_width(self) -> float | None:
-        """Half the interval's length."""
-        return None if self.interval is None else (self.interval[1] - self.interval[0]) / 2
+    half_width: float | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,6 +100,11 @@ class Combination:
     runs: tuple[Run, ...]
     outcomes: Mapping[int, Outcome]
 
+    @property
+    def shares(self) -> bool:
+        """Whether errors are shares of rows, and not the squared errors of a regression."""
+        return all(outcome.values.get("n_classes", 1) for outcome in self.outcomes.values())
+
     def estimate(self, *path: str) -> Estimate | None:
         """Return the mean of a value over splits, such as `estimate("errors", "clean_error")`.
 
@@ -114,7 +116,8 @@ class Combination:
         if not found:
             return None
         numbers = [float("nan") if value is None else float(value) for value in found]
-        return Estimate(float(np.mean(numbers)), student_interval(numbers))
+        interval = error_interval(numbers, shares=self.shares) if path[0] == "errors" else student_interval(numbers)
+        return Estimate(float(np.mean(numbers)), interval, half_width(numbers))
 
 
 def combinations(study: Study, store: Store) -> list[Combination]:
