@@ -193,12 +193,8 @@ def _class_weights(class_weight: Any, shape: _Shape) -> Any:
     """Return scikit-learn's class weights, those of a dictionary as one number a class."""
     if class_weight is None or isinstance(class_weight, str):
         return class_weight
-    strange = [name for name in class_weight if name not in shape.classes]
-    if strange:
-        raise InputError(
-            f"class_weight names {strange}, but the classes are {list(shape.classes)}: give surrogate_for the names "
-            "that the estimator knows its classes by."
-        )
+    if strange := [name for name in class_weight if name not in shape.classes]:
+        raise InputError(f"class_weight names {strange}, but classes are {list(shape.classes)}: name them as classes.")
     return tuple(float(class_weight.get(c, 1.0)) for c in shape.classes)
 
 
