@@ -353,7 +353,7 @@ def test_two_classes_of_crammer_and_singer_have_a_weight_vector_each_and_are_not
 def test_class_weights_of_names_that_nobody_gave_are_refused():
     weighted = LogisticRegression(class_weight={"ham": 1, "spam": 50})
     sizes = {"n_features": 3, "n_classes": 2, "n_samples": 50}
-    with pytest.raises(InputError, match=r"names \['ham', 'spam'\], but classes are \[0, 1\]: give"):
+    with pytest.raises(InputError, match=r"names \['ham', 'spam'\], but classes are \[0, 1\]: name"):
         surrogate_for(weighted, **sizes)
     assert surrogate_for(weighted, **sizes, classes=["ham", "spam"]).exact
 
