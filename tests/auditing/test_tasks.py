@@ -119,7 +119,9 @@ def of_labels(labels):
     ("labels", "heavy"), [((1, 2), 1), (("no", "yes"), "no"), ((False, True), False), ((1, 2), "1")]
 )
 @pytest.mark.parametrize(
-    "wrap", [lambda one: one, lambda one: make_pipeline(StandardScaler(), one), BaggingClassifier], ids=str
+    "wrap",
+    [lambda one: one, lambda one: make_pipeline(StandardScaler(), one), BaggingClassifier],
+    ids=["alone", "pipeline", "bagged"],
 )
 def test_class_weights_are_those_of_the_classes_they_name(labels, heavy, wrap):
     problem, given = of_labels(labels), wrap(LogisticRegression(class_weight={heavy: 50}))
