@@ -10,8 +10,18 @@ NAN, INF = "nan", "inf"
 
 BAD = {
     "unknown data set": (["attack", "spambas"], "got 'spambas'; did you mean 'spambase'?"),
-    "unknown verb": (["poison"], "No such command 'poison'"),
-    "unknown option": (["attack", "blobs2", "--budget", "3"], "No such option: --budget"),
+    "nothing like a data set": (["attack", "nosuch"], "blobs3), or the path of a CSV file, got 'nosuch'; choose one"),
+    "a data set that was not fetched": (["curve", "mnist-full"], "or the option --download, fetches it from OpenML"),
+    "defences of responses": (
+        ["defend", "diabetes"],
+        "backgrad defend compares defences of classifiers, and diabetes has responses: name a table of classes",
+    ),
+    "cleaning responses": (
+        ["clean", "diabetes", "--defence", "sphere"],
+        "backgrad clean judges labels, and diabetes has responses: name a table of classes",
+    ),
+    "unknown verb": (["poison"], "No such command 'poison'. Try 'backgrad --help'."),
+    "unknown option": (["attack", "blobs2", "--budget", "3"], "Try 'backgrad attack --help'."),
     "missing data set": (["attack"], "Missing argument"),
     "two data sets": (["attack", "blobs2", "iris"], "unexpected extra argument"),
     "unknown learner": (["attack", "blobs2", "--learner", "forest"], "'forest' is not one of 'logistic', 'softmax'"),
@@ -115,9 +125,35 @@ BAD = {
     "two victims of a curve": (["curve", "blobs2", "--victim", "mlp,svm"], "--victim takes one learner"),
     "unknown scorer": (["curve", "blobs2", "--scorers", "goodness"], "get_scorer_names() lists"),
     "limit not a number": (["curve", "blobs2", "--limit", NAN], "--limit must be a finite number"),
+    "limit in percent": (
+        ["curve", "blobs2", "--limit", "20"],
+        "--limit is a share of test rows and must lie in [0, 1); got 20: 20 % are 0.2",
+    ),
+    "negative limit": (["curve", "blobs2", "--limit", "-0.1"], "must lie in [0, 1); got -0.1"),
+    "limit in the unit of responses": (
+        ["curve", "diabetes", *FEW[:8], "--limit", "3000"],
+        "of responses scaled to [0, 1] and must lie in [0, 1); got 3000: divide that of the responses themselves by",
+    ),
+    "upper end without a limit": (["curve", "blobs2", "--criterion", "upper"], "says what must pass --limit: give"),
+    "upper end of two splits": (
+        ["curve", "blobs2", "--criterion", "upper", "--limit", "0.2", "--splits", "2"],
+        "--splits must be 3 or more; got 2",
+    ),
+    "scores of classes for responses": (
+        ["curve", "diabetes", *FEW[:8], "--scorers", "r2,f1_macro"],
+        "--scorers must fit ridge on diabetes, and f1_macro does not (",
+    ),
+    "a score of two classes for three": (
+        ["curve", "iris", "--learner", "softmax", "--train", "60", "--validation", "60", "--scorers", "f1,roc_auc"],
+        "and f1 does not (Target is multiclass but average='binary'): take another, such as f1_macro",
+    ),
+    "a score of probabilities for a learner without": (
+        ["curve", "blobs2", *FEW[:8], "--scorers", "neg_log_loss"],
+        "--scorers must fit logistic on blobs2, and neg_log_loss does not (",
+    ),
     "transfer from unknown schedules": (
         ["transfer", "blobs2", "--knowledge", "unknown-schedule"],
-        "transfer takes --knowledge perfect or surrogate-data",
+        "'unknown-schedule' is not one of 'perfect', 'surrogate-data'. Try 'backgrad transfer --help'.",
     ),
     "too few rows for surrogate data": (
         ["attack", "wine", "--learner", "softmax", "--train", "80", "--validation", "60", *SURROGATE],
@@ -166,6 +202,9 @@ def test_bad_input_is_answered_in_one_line_and_leaves_nothing_behind(
     arguments, sentence, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BACKGRAD_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr("backgrad.cli.run_curve.security_curve", lambda *_, **__: pytest.fail("work began"))
     code, out, err = run(capsys, *arguments, *(["--out", "deep/er/out"] if arguments[0] != "poison" else []))
     assert code == 2
     assert sentence in err
@@ -205,3 +244,38 @@ def test_no_arguments_print_the_help(capsys):
     assert code == 2
     assert "Usage: " in out + err
     assert "attack" in out + err
+
+
+REMEDIES = {
+    "attack": (["attack"], "set --task regression for real responses"),
+    "curve": (["curve"], "set --task regression for real responses"),
+    "defend": (["defend"], "take another, or cut its range into classes"),
+    "clean": (["clean", "--defence", "sphere"], "take another, or cut its range into classes"),
+}
+
+
+@pytest.mark.parametrize(("verb", "remedy"), REMEDIES.values(), ids=REMEDIES.keys())
+def test_every_verb_has_its_own_remedy_for_real_responses(verb, remedy, capsys, tmp_path):
+    table = tmp_path / "houses.csv"
+    table.write_text("size,price\n" + "".join(f"{i},{i}.5\n" for i in range(40)), encoding="utf-8")
+    name, *options = verb
+    code, _, err = run(capsys, name, table, "--target", "price", *options, "--out", tmp_path / "out")
+    assert code == 2
+    assert f"some of them fractions; {remedy}." in err
+    table.write_text(table.read_text(encoding="utf-8") + "7,cheap\n", encoding="utf-8")
+    if "--task" in remedy:
+        _, _, err = run(capsys, name, table, "--target", "price", "--task", "regression", "--out", tmp_path / "out")
+        assert "choose another target, or --task classification." in err
+
+
+def test_the_help_of_defend_does_not_speak_of_regressions(capsys):
+    _, out, _ = run(capsys, "defend", "--help")
+    assert "--task" not in out
+    assert "responses" not in out
+    assert "--task" in run(capsys, "attack", "--help")[1]
+
+
+def test_the_help_of_transfer_lists_the_knowledge_that_it_takes(capsys):
+    _, out, _ = run(capsys, "transfer", "--help")
+    assert "surrogate-data" in out
+    assert "surrogate-learner" not in out

@@ -40,6 +40,18 @@ def test_a_curve_is_printed_drawn_and_written(capsys, tmp_path):
     assert "curve: 100 % after" in err
 
 
+def test_a_curve_of_a_regression_says_in_which_unit_its_errors_are(capsys, tmp_path):
+    options = ["--steps", "30", "--fractions", "0,0.1", "--limit", "0.9", "--scorers", "r2", "--splits", "1"]
+    code, out, err = run(capsys, "curve", "diabetes", *SMALL, *options, "--out", tmp_path)
+    assert code == 0, err
+    record = read(tmp_path / "curve.json")
+    assert record["response_range"] == [25.0, 346.0]
+    errors, r2 = (np.array(record["scores"][name]["poisoned"]["mean"]) for name in ("error", "r2"))
+    np.testing.assert_allclose((1 - r2) / errors, (1 - r2[0]) / errors[0])
+    for text in ("scaled to [0, 1], from 25 to 346: times 103041 they are", "up to 2 points, the most that were tried"):
+        assert text in " ".join(out.split())
+
+
 def test_a_transfer_matrix_is_printed_drawn_and_written(capsys, tmp_path):
     options = ["--points", "4", "--surrogates", "logistic,adaline", "--victims", "adaline,KNeighborsClassifier"]
     code, out, err = run(capsys, "transfer", "blobs2", *SMALL, *options, "--out", tmp_path)
@@ -82,7 +94,7 @@ def test_fractions_make_a_curve_of_attacks(capsys, tmp_path):
     assert record["curve"]["points"] == [0, 1, 5]
     assert record["curve"]["mean"]["poisoned_error"][-1] == record["mean"]["poisoned_error"]
     assert record["threat_model"]["budget"] == 5
-    assert "At 4.8% (1 points)" in out
+    assert "At 4.8% (1 point): clean" in out
 
 
 def test_an_attacker_who_guesses_the_schedule_says_so(capsys, tmp_path):
@@ -145,6 +157,9 @@ def test_boxes_between_quantiles_take_starts_from_outside(capsys, tmp_path):
 def test_a_regression_is_attacked_in_its_responses_too(capsys, tmp_path):
     record, arrays, out = attack(capsys, tmp_path, "diabetes", "--outer-steps", "8")
     assert "mean squared error" in out
+    responses = bg.load("diabetes").y
+    assert record["response_range"] == [responses.min(), responses.max()]
+    assert "Errors are of responses scaled to [0, 1], from 25 to 346: times 103041" in " ".join(out.split())
     assert arrays["labels"].shape == (1, 4, 1)
     assert ((arrays["labels"] >= 0) & (arrays["labels"] <= 1)).all()
     assert "responses are optimised" in record["threat_model"]["capability"]

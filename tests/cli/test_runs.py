@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import backgrad as bg
 from backgrad.cli import main
+from backgrad.cli.run import _print_health as print_health
+from backgrad.evaluation.poisoning import SplitOutcome
 from tests.cli.support import TINY, run
 
 KEYS = [
@@ -96,7 +101,8 @@ def test_the_record_holds_every_split_and_averages_them(finished):
         np.testing.assert_allclose(values * 540, np.round(values * 540), atol=1e-9)
         assert record["mean"][name] == pytest.approx(values.mean(), rel=1e-12)
         half = 4.302652729911275 * values.std(ddof=1) / np.sqrt(SPLITS)  # t of 2 degrees
-        assert record["interval"][name] == pytest.approx([values.mean() - half, values.mean() + half], rel=1e-9)
+        ends = [max(values.mean() - half, 0), min(values.mean() + half, 1)]
+        assert record["interval"][name] == pytest.approx(ends, rel=1e-9)
         sklearn = np.mean([one["sklearn_logistic"][name] for one in record["splits"]])
         assert record["mean_sklearn_logistic"][name] == pytest.approx(sklearn, rel=1e-12)
 
@@ -256,3 +262,27 @@ def test_an_error_specific_goal_reports_how_often_it_was_reached(capsys, tmp_pat
     assert 0 <= record["mean"]["attacker_goal_rate"] <= 1
     assert set(arrays["labels"].ravel()) == {1, 2}
     assert "with the attacker's label" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("errors", "rates", "said"),
+    [
+        ((0.2, 0.3), (), "The damage is real, but a sharper attack may do more"),
+        ((0.2, 0.2), (), "suspect, and did no damage. That is no evidence of a robust model"),
+        ((0.3, 0.2), (), "suspect, and did no damage. That is no evidence of a robust model"),
+        # An attack on some classes is after its label.
+        ((0.3, 0.2), (0.1, 0.4), "The damage is real, but a sharper attack may do more"),
+    ],
+)
+def test_a_suspect_attack_did_damage_only_where_the_error_rose(errors, rates, said):
+    names = ("clean_error", "poisoned_error")
+    health = SimpleNamespace(verdict="suspect", sentence="It stopped early.", gradient_error_last=0.0)
+    outcome = Mock(spec=SplitOutcome, attack=SimpleNamespace(health=health), diverged=False)
+    outcome.errors = dict(zip(names, errors, strict=True))
+    outcome.goal_rates = dict(zip(names, rates, strict=False))
+    out = io.StringIO()
+    print_health(Console(width=200, file=out), [outcome])
+    told = out.getvalue()
+    assert said in told
+    assert told.count("Attack health: 1 of 1 split suspect") == 1
+    assert ("damage is real" in told) == ("damage is real" in said)

@@ -72,7 +72,10 @@ def test_the_list_says_what_is_there_and_where_to_get_the_rest():
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("mnist-full", r"mnist\.npz should lie in .*not set.*; load\('mnist-full', download=True\) fetches it"),
+        (
+            "mnist-full",
+            r"mnist\.npz should lie in .*not set.*; load\('mnist-full', download=True\), or the option --download",
+        ),
         (
             "ransomware",
             r"RansomwareData\.zip should lie in .*; get RansomwareData\.zip and VariableNames\.txt from http",

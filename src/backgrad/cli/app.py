@@ -102,23 +102,24 @@ def _is_usage_error(error: BaseException) -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         code = app(arguments, standalone_mode=False)
     except ReversalError as error:  # of ours to mend
-        code = _other(error)
+        code = _other(error, arguments)
     except (InputError, NumericalError) as error:
         _say(str(error))
         code = BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:
-        code = _other(error)
+        code = _other(error, arguments)
     if code == INTERRUPTED:  # raised here, or turned into an exit code by the option parser
         _say("interrupted; no results were written. Run the same command again: it goes on from the runs it kept.")
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _other(error: Exception) -> int:
+def _other(error: Exception, arguments: list[str]) -> int:
     """Report a usage error of the parser, or an error of ours with a log file; return the exit code."""
     name = type(error).__name__
     if name == "NoArgsIsHelpError":  # the help was printed already
@@ -127,7 +128,9 @@ def _other(error: Exception) -> int:
         return INTERRUPTED
     if _is_usage_error(error):
         message = getattr(error, "format_message", lambda: str(error))()
-        _say(f"{message.rstrip('.')}. Try 'backgrad --help' or 'backgrad attack --help'.")
+        verbs = [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
+        verb = next((f"{word} " for word in arguments[:1] if word in verbs), "")
+        _say(f"{message.rstrip('.')}. Try 'backgrad {verb}--help'.")
         return BAD_INPUT
     _say(f"internal failure ({name}). {write_log(''.join(traceback.format_exception(error)))}")
     return INTERNAL

@@ -58,6 +58,13 @@ class KnowledgeName(StrEnum):
     unknown_schedule = "unknown-schedule"
 
 
+class TransferKnowledge(StrEnum):
+    """What the attacker of a transfer matrix knows: its rows are the surrogates."""
+
+    perfect = "perfect"
+    surrogate_data = "surrogate-data"
+
+
 class Labels(StrEnum):
     """Who chooses the points' labels, and when."""
 

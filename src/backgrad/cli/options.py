@@ -4,6 +4,7 @@
 keyword arguments.
 """
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -113,6 +114,22 @@ RUN: Group = {
     ),
     "seed": option(int, "Fixes everything random.", _RUN, 0),
 }
+
+
+# What help says of regressions.
+_OF_RESPONSES = ("; ridge for responses", "; squared for responses", " (default for responses)", " or responses")
+
+
+def of_classes(*groups: Group) -> Group:
+    """Return the options of some groups for a verb that judges classifiers: none for regressions, no word of them."""
+    found: Group = {}
+    for name, (annotation, default) in ((name, entry) for group in groups for name, entry in group.items()):
+        info = copy.copy(annotation.__metadata__[0])
+        for words in _OF_RESPONSES:
+            info.help = info.help.replace(words, "")
+        found[name] = Annotated[annotation.__origin__, info], default
+    del found["task"]
+    return found
 
 
 def with_options(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:

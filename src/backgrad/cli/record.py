@@ -52,6 +52,7 @@ def describe_session(session: Session) -> dict[str, Any]:
     size, budget = session.train, plan.threat.budget
     return {
         "dataset": session.data.dataset.name,
+        **({} if session.data.response_range is None else {"response_range": list(session.data.response_range)}),
         "learner": options.learner,
         "strategy": options.strategy,
         "objective": options.objective,

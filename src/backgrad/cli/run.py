@@ -15,10 +15,11 @@ from ..errors import InputError
 from ..evaluation.poisoning import ERRORS, SplitOutcome, evaluate_split, summarise
 from ..evaluation.security_curve import budget_of
 from ..evaluation.words import make_victims
+from ..report.text import things
 from .interrupt import deferred_interrupt
 from .output import OutputFolder, on_terminal
 from .record import arrays, describe_run
-from .session import Session, open_session, parse_fractions
+from .session import Session, open_session, parse_fractions, print_scale
 
 
 def run_attack(
@@ -124,12 +125,13 @@ def _print(console: Console, session: Session, found: dict[int, list[SplitOutcom
     table.add_column(f"mean of {len(outcomes)}", justify="right")
     table.add_column("95 % interval", justify="right")
     table.add_column(reference, justify="right")
-    names = ("clean rows", f"+ {budget} label flips", f"+ {budget} poisoning points")
+    names = ("clean rows", f"+ {things(budget, 'label flip')}", f"+ {things(budget, 'poisoning point')}")
     for name, (key, mean, interval) in zip(names, summarise(outcomes), strict=True):
         spread = "–" if interval is None else f"{_show(interval[0], session)} to {_show(interval[1], session)}"
         other = float(np.mean([outcome.sklearn_errors[key] for outcome in outcomes]))
         table.add_row(name, _show(mean, session), spread, _show(other, session))
     console.print(table)
+    print_scale(console, session)
     console.print(f"Poison fraction: {budget} of {total} training rows ({budget / total:.1%}).")
     _print_curve(console, session, found)
     _print_victims(console, session, outcomes)
@@ -142,8 +144,8 @@ def _print_curve(console: Console, session: Session, found: dict[int, list[Split
     """Say what smaller budgets did, where there were several."""
     for budget, outcomes in list(found.items())[:-1]:
         clean, flips, poisoned = (_show(mean, session) for _, mean, _ in summarise(outcomes))
-        share = budget / (session.train + budget)
-        console.print(f"At {share:.1%} ({budget} points): clean {clean}, label flips {flips}, poisoned {poisoned}.")
+        share, points = budget / (session.train + budget), things(budget, "point")
+        console.print(f"At {share:.1%} ({points}): clean {clean}, label flips {flips}, poisoned {poisoned}.")
 
 
 def _print_victims(console: Console, session: Session, outcomes: list[SplitOutcome]) -> None:
@@ -171,24 +173,34 @@ def _print_goal(console: Console, outcomes: list[SplitOutcome]) -> None:
 
 def _print_health(console: Console, outcomes: list[SplitOutcome]) -> None:
     """Say whether the attack can be believed; a failed attack is never shown as a robust model."""
-    diverged = sum(outcome.diverged for outcome in outcomes)
+    diverged, of = sum(outcome.diverged for outcome in outcomes), f"of {things(len(outcomes), 'split')}"
     if diverged:
-        console.print(
-            f"The poisoned victim's training diverged on {diverged} of {len(outcomes)} splits: lower the step size."
-        )
+        console.print(f"The poisoned victim's training diverged on {diverged} {of}: lower the step size.")
     notes = {
-        "failed": "failed. That is no evidence of a robust model",
-        "suspect": "suspect. The damage is real, but a sharper attack may do more",
+        ("failed", None): "failed. That is no evidence of a robust model",
+        ("suspect", True): "suspect. The damage is real, but a sharper attack may do more",
+        ("suspect", False): "suspect, and did no damage. That is no evidence of a robust model",
     }
-    for verdict, note in notes.items():
-        hit = [(k, o.attack.health) for k, o in enumerate(outcomes) if o.attack.health.verdict == verdict]
+    for (verdict, harm), note in notes.items():
+        hit = [
+            (k, o.attack.health)
+            for k, o in enumerate(outcomes)
+            if o.attack.health.verdict == verdict and harm in (None, _did_harm(o))
+        ]
         if hit:
-            console.print(f"Attack health: {len(hit)} of {len(outcomes)} splits {note}.")
+            console.print(f"Attack health: {len(hit)} {of} {note}.")
             console.print(f"  Split {hit[0][0] + 1}: {hit[0][1].sentence}")
     verdicts = {outcome.attack.health.verdict for outcome in outcomes}
     if verdicts == {"worked"}:
         checked = all(outcome.attack.health.gradient_error_last is not None for outcome in outcomes)
         evidence = "gradients checked, objective rose" if checked else "objective rose; no gradient was checked"
-        console.print(f"Attack health: worked on all {len(outcomes)} splits ({evidence}).")
+        where = f"all {len(outcomes)} splits" if len(outcomes) > 1 else "the one split"
+        console.print(f"Attack health: worked on {where} ({evidence}).")
     if "nothing to do" in verdicts:
         console.print("Attack health: there were no points to optimise.")
+
+
+def _did_harm(outcome: SplitOutcome) -> bool:
+    """Tell whether the points raised what the attacker is after: the error, or the share of rows with its label."""
+    found = outcome.goal_rates or outcome.errors
+    return found["poisoned_error"] > found["clean_error"]

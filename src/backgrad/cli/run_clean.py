@@ -20,8 +20,9 @@ from ..datasets.dataset import scale
 from ..datasets.registry import is_known
 from ..datasets.table import table_from
 from ..defences.catalogue import find, make_sanitiser
-from ..errors import InputError
+from ..errors import DatasetError, InputError
 from ..evaluation.words import open_data
+from ..evaluation.words.data import spell_task
 from .output import OutputFolder
 from .session import enable_float64
 
@@ -152,14 +153,15 @@ def _read(table: str, *, target: str | None, download: bool) -> tuple[Dataset, T
         path = Path(table)
         before = _state(path)
         raw = read_table(path, max_rows=None)
-        data = table_from(raw, target=target)
+        try:
+            data = table_from(raw, target=target)
+        except DatasetError as error:
+            raise spell_task(error, regressions=False) from None
         text = _file_text(path, raw, target)
         if _state(path) != before:
             raise InputError(f"{path} was changed while it was read: run the same command again.")
         return data, text
-    data = open_data(table, target=target, download=download).dataset
-    if data.is_regression:
-        raise InputError(f"backgrad clean judges labels, and {data.name} has responses: name a table of classes.")
+    data = open_data(table, target=target, download=download, only_classes="backgrad clean judges labels").dataset
     return data, _named_text(data)
 
 

@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import InputError
-from ..evaluation.metrics import student_interval
 from ..evaluation.security_curve import CURVES, BreakingPoint, SecurityCurve, breaking_point, budget_of, security_curve
+from ..evaluation.victims import fit_victim
 from ..evaluation.words import make_victims
+from ..report.text import things
 from ..threat.knowledge import Member
 from .output import OutputFolder, figure_writer, print_health
 from .record import as_json, describe_session, versions
-from .session import Session, check_points, open_session, parse_fractions, watch
+from .session import Session, check_points, open_session, parse_fractions, print_scale, watch
 
 
 def run_curve(
@@ -35,9 +36,8 @@ def run_curve(
     check_points(max(budgets), session.options.start, session.train, session.validation)
     name, judged = _victim(victim, session)
     names = [] if scorers is None else [part.strip() for part in scorers.split(",")]
-    _check_scorers(names)
-    if limit is not None and not np.isfinite(limit):
-        raise InputError(f"--limit must be a finite number; got {limit}.")
+    _check_limit(limit, criterion, session)
+    _check_scorers(names, name, judged, session)
     console = Console(stderr=True)
     common: dict[str, Any] = {"victim": judged, "seed": session.seed}
     with OutputFolder(out) as folder:
@@ -83,8 +83,31 @@ def _victim(name: str | None, session: Session) -> tuple[str, Any]:
     return next(iter(found.items()))
 
 
-def _check_scorers(names: list[str]) -> None:
-    from sklearn.metrics import get_scorer_names
+def _check_limit(limit: float | None, criterion: str, session: Session) -> None:
+    """Raise where there can be no breaking point, before the curve is measured."""
+    upper = criterion == "upper"
+    if limit is None:
+        if upper:
+            raise InputError("--criterion upper says what must pass --limit: give that too, or leave it out.")
+        return
+    if not np.isfinite(limit):
+        raise InputError(f"--limit must be a finite number; got {limit}.")
+    if not 0 <= limit < 1:
+        what, remedy = "a share of test rows", "20 % are 0.2"
+        if session.data.response_range is not None:
+            low, high = session.data.response_range
+            what = "a mean squared error of responses scaled to [0, 1]"
+            remedy = f"divide that of the responses themselves by {(high - low) ** 2:g}"
+        raise InputError(f"--limit is {what} and must lie in [0, 1); got {limit:g}: {remedy}.")
+    if upper and len(session.splits) < 3:
+        raise InputError(
+            f"--criterion upper needs an interval, so --splits must be 3 or more; got {len(session.splits)}."
+        )
+
+
+def _check_scorers(names: list[str], victim: str, judged: Any, session: Session) -> None:
+    """Raise where scores are unknown, or a victim trained on clean rows has none: it is what the curve starts with."""
+    from sklearn.metrics import get_scorer, get_scorer_names
 
     unknown = [name for name in names if name not in get_scorer_names()]
     if unknown:
@@ -92,6 +115,20 @@ def _check_scorers(names: list[str]) -> None:
             f"--scorers must be names that scikit-learn's get_scorer_names() lists, such as f1_macro; got "
             f"{unknown[0]!r}."
         )
+    if not names:
+        return
+    table, rows = session.data.table, session.splits[0]
+    fitted = fit_victim(judged, table, rows, None, seed=(session.seed, 0))
+    for name in names:
+        try:
+            get_scorer(name)(fitted, table.x[rows.test], table.y[rows.test])
+        except Exception as error:  # scorers raise what they like
+            reason = str(error).strip().split("\n")[0].split(". ")[0].removesuffix(".")
+            fits = "f1_macro" if table.n_classes else "r2"
+            raise InputError(
+                f"--scorers must fit {victim} on {session.data.dataset.name}, and {name} does not ({reason}): take "
+                f"another, such as {fits}."
+            ) from None
 
 
 def _draw(curve: SecurityCurve, limit: float | None, *, share: bool) -> Any:
@@ -106,7 +143,7 @@ def _record(session: Session, victim: str, curve: SecurityCurve, broken: Breakin
         score: {
             name: {
                 "mean": values.mean(axis=1).tolist(),
-                "interval": [ends and list(ends) for ends in map(student_interval, values)],
+                "interval": [ends and list(ends) for ends in curve.interval(score, name)],
                 "splits": values.tolist(),
             }
             for name, values in curves.items()
@@ -160,14 +197,16 @@ def _print(
     table = Table(title=f"{session.data.dataset.name}: {kind} of {victim}, mean of {splits}", title_justify="left")
     for heading in ("poisoned rows", "points", "clean", "label flips", "poisoned", "95 % interval"):
         table.add_column(heading, justify="right")
+    intervals = curve.interval()
     for i, (fraction, budget) in enumerate(zip(curve.fractions, curve.budgets, strict=True)):
         means = [_show(curve.scores["error"][name][i].mean(), classes) for name in CURVES]
-        ends = student_interval(curve.scores["error"]["poisoned"][i])
+        ends = intervals[i]
         spread = "–" if ends is None else f"{_show(ends[0], classes)} to {_show(ends[1], classes)}"
         table.add_row(f"{fraction:.1%}", str(budget), *means, spread)
     console.print(table)
+    print_scale(console, session)
     for budget, verdicts in curve.health.items():
-        print_health(console, f"at {budget} points", verdicts)
+        print_health(console, f"at {things(budget, 'point')}", verdicts)
     if broken is not None:
         console.print(_breaking_sentence(broken, classes))
     console.print(f"Written: {out / 'curve.json'}, .csv, .png and .pdf", soft_wrap=True, markup=False)
@@ -181,9 +220,10 @@ def _breaking_sentence(broken: BreakingPoint, classes: bool) -> str:
     """Say how few rows break the limit, or that none tried did."""
     what = "mean error" if broken.criterion == "mean" else "upper end of the error's interval"
     limit = _show(broken.limit, classes)
-    if broken.fraction is None:
+    if broken.fraction is None or broken.budget is None:
+        most = things(broken.most, "point")
         return (
-            f"The {what} stayed within {limit} up to {broken.most} points, the most that were tried. A sharper attack "
-            "may break it."
+            f"The {what} stayed within {limit} up to {most}, the most that were tried. A sharper attack may break it."
         )
-    return f"The {what} passes {limit} at {broken.budget} points ({broken.fraction:.1%} of the training rows)."
+    points = things(broken.budget, "point")
+    return f"The {what} passes {limit} at {points} ({broken.fraction:.1%} of the training rows)."

@@ -46,10 +46,9 @@ def run_defend(
         raise InputError(f"--fractions must ask for a point at least; got {fractions!r}.")
     check_share(remove=remove)
     check_count(trusted=trusted)
-    session = open_session(given, points=max(budgets))
+    refusal = "backgrad defend compares defences of classifiers"
+    session = open_session(given, only_classes=refusal, points=max(budgets))
     check_points(max(budgets), session.options.start, session.train, session.validation)
-    if not session.data.table.n_classes:
-        raise InputError("backgrad defend compares defences of classifiers: use --task classification.")
     names = None if defences is None else split_names(defences, "--defences")
     made = make_defences(
         names,

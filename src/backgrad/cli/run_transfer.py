@@ -13,9 +13,10 @@ from ..evaluation.transfer import TransferMatrix, transfer_matrix
 from ..evaluation.words import make_victims
 from ..evaluation.words.victims import make_surrogates
 from ..learners.base import Member
+from ..report.text import things
 from .output import OutputFolder, figure_writer, print_health
 from .record import as_json, describe_schedule, describe_session, versions
-from .session import Session, open_session, watch
+from .session import Session, open_session, print_scale, watch
 
 _OTHERS = ("RandomForest", "HistGradientBoosting", "KNeighbors")
 
@@ -95,7 +96,7 @@ def _print(console: Console, session: Session, found: TransferMatrix, out: Path)
     classes = session.data.table.n_classes > 0
     kind = "test errors" if classes else "mean squared errors"
     budget, splits = session.plan.threat.budget, len(session.splits)
-    title = f"{session.data.dataset.name}: {kind} with {budget} points, mean of {splits}"
+    title = f"{session.data.dataset.name}: {kind} with {things(budget, 'point')}, mean of {splits}"
     # Victims go down the page: their names are long, and there may be many.
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("victim", no_wrap=True)
@@ -109,6 +110,7 @@ def _print(console: Console, session: Session, found: TransferMatrix, out: Path)
     if splits >= 3:
         widest = f"{100 * max(halves):.1f} points" if classes else f"{max(halves):.4f}"
         console.print(f"95 % intervals of poisoned errors are ± {widest} at most; transfer.csv has every split.")
+    print_scale(console, session)
     for name, verdicts in found.health.items():
         print_health(console, f"against {name}", verdicts)
     console.print(f"Written: {out / 'transfer.json'}, .csv, .png and .pdf", soft_wrap=True, markup=False)

@@ -41,19 +41,21 @@ class Session:
     official_test: bool = False
 
 
-def open_session(given: dict[str, Any], **fixed: Any) -> Session:
+def open_session(given: dict[str, Any], *, only_classes: str | None = None, **fixed: Any) -> Session:
     """Turn a command's shared options into a session, or raise `InputError` before any work is done.
 
     Args:
         given: the options of the groups in `backgrad.cli.options`, by name.
+        only_classes: why responses will not do, for `open_data`; such verbs have no option --task.
         **fixed: settings of `Options` that the verb decides itself.
     """
     enable_float64()
     data = open_data(
         given["dataset"],
         target=given["target"],
-        task=None if given["task"] is None else str(given["task"]),
+        task=None if given.get("task") is None else str(given["task"]),
         download=given["download"],
+        only_classes=only_classes,
     )
     names = {field.name for field in dataclasses.fields(Options)}
     words: dict[str, Any] = {name: value for name, value in {**given, **fixed}.items() if name in names}
@@ -72,6 +74,17 @@ def open_session(given: dict[str, Any], **fixed: Any) -> Session:
     )
     names = ("seed", "train", "validation", "official_test")
     return Session(data, plan, options, splits, *(given[name] for name in names))
+
+
+def print_scale(console: Console, session: Session) -> None:
+    """Say in which unit the errors of a regression are."""
+    if session.data.response_range is not None:
+        low, high = session.data.response_range
+        console.print(
+            f"Errors are of responses scaled to [0, 1], from {low:g} to {high:g}: times {(high - low) ** 2:g} they are "
+            "in the unit of the responses, squared.",
+            highlight=False,
+        )
 
 
 def check_points(points: int, start: str, train: int, validation: int) -> None:

@@ -5,13 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from .choices import KnowledgeName
-from .options import DATA, RUN, SEARCH, THREAT, with_options
+from .choices import TransferKnowledge
+from .options import DATA, RUN, SEARCH, THREAT, Group, option, with_options
 
 _RUN = "Evaluation"
+_KNOWLEDGE: Group = {
+    "knowledge": option(
+        TransferKnowledge, "What the attacker knows of the victim's rows.", "Attacker", TransferKnowledge.perfect
+    )
+}
 
 
-@with_options(DATA, SEARCH, THREAT, RUN)
+@with_options(DATA, SEARCH, {**THREAT, **_KNOWLEDGE}, RUN)
 def transfer(
     points: Annotated[int, typer.Option(help="Poisoning points to add.", rich_help_panel="Attacker")] = 20,
     surrogates: Annotated[
@@ -38,11 +43,6 @@ def transfer(
     """
     from .run_transfer import run_transfer
 
-    if given["knowledge"] not in (KnowledgeName.perfect, KnowledgeName.surrogate_data):
-        raise typer.BadParameter(
-            f"transfer takes --knowledge perfect or surrogate-data, since its rows are the surrogates; got "
-            f"{given['knowledge']}"
-        )
     if not (given["attack_steps"] is None and given["attack_step_size"] is None):
         raise typer.BadParameter(
             "transfer trains each surrogate by a schedule of its own: leave --attack-steps and --attack-step-size out"

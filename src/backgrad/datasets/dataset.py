@@ -61,7 +61,8 @@ class Dataset:
         source: where the numbers come from.
         licence: an SPDX identifier, with a remark where one is needed.
         citation: whom to cite.
-        scaled: whether `x` is in [0, 1]. Responses of a regression are never scaled.
+        scaled: whether `x` is in [0, 1]. Responses of a regression are in their unit here; evaluations scale them to
+            [0, 1], and say so.
         task: `"classification"` or `"regression"`, which says how to read `y`.
 
     Raises:

@@ -118,12 +118,13 @@ def read_mnist_full() -> Table:
     if path is None:
         raise DatasetError(
             f"The data set 'mnist-full' does not travel with backgrad, and {MNIST_FILE} should lie in {places()}, "
-            "which it does not; load('mnist-full', download=True) fetches it from OpenML."
+            "which it does not; load('mnist-full', download=True), or the option --download, fetches it from OpenML."
         )
     x_train, y_train, x_test, y_test = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))
     pixels = np.concatenate([x_train, x_test]).reshape(-1, 28 * 28)
     digits = np.concatenate([y_train, y_test])
-    _check_mnist(pixels, digits, f"The file {str(path)!r}", "delete it and load('mnist-full', download=True)")
+    remedy = "delete it and load('mnist-full', download=True), or give --download"
+    _check_mnist(pixels, digits, f"The file {str(path)!r}", remedy)
     minimum, maximum = declared_range(pixels.shape[1], 255.0)
     return Table(pixels, digits.astype(np.int64), pixel_names(28), tuple(str(d) for d in range(10)), minimum, maximum)
 

@@ -271,11 +271,17 @@ def list_datasets() -> tuple[DatasetInfo, ...]:
     return tuple(entry.info for entry in _REGISTRY.values())
 
 
-def _unknown(name) -> DatasetError:
-    """Word the error for a name that is not in the table."""
+def unknown(name, *, also: str = "") -> DatasetError:
+    """Word the error for a name that is not in the table.
+
+    Args:
+        name: what was asked for.
+        also: what else it might have been, such as "a path".
+    """
+    also = f", or {also}" if also else ""
     near = difflib.get_close_matches(str(name).lower(), _REGISTRY, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "; choose one of those."
-    return DatasetError(f"Expected the name of a data set ({', '.join(_REGISTRY)}), got {name!r}{hint}")
+    return DatasetError(f"Expected the name of a data set ({', '.join(_REGISTRY)}){also}, got {name!r}{hint}")
 
 
 def load(name: str, *, scaled: bool = True, download: bool = False) -> Dataset:
@@ -301,7 +307,7 @@ def load(name: str, *, scaled: bool = True, download: bool = False) -> Dataset:
     """
     entry = _REGISTRY.get(name) if isinstance(name, str) else None
     if entry is None:
-        raise _unknown(name)
+        raise unknown(name)
     if download and entry.fetch is not None:
         entry.fetch()
     return _dataset(entry.read(), entry.info, scaled=scaled)

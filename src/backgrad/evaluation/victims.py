@@ -70,10 +70,11 @@ def fit_victim(victim: Any, table: Table, rows: Rows, added: Added | None, *, se
     """
     x, y = with_points(table, rows, added)
     if isinstance(victim, Member):
-        from .trained_victim import TrainedVictim
+        from .trained_victim import TrainedRegressor, TrainedVictim
 
         schedule = dataclasses.replace(victim.schedule, key=split_key(seed))
-        return TrainedVictim(victim.learner, schedule).fit(x, y, n_classes=table.n_classes)
+        trained = TrainedVictim if table.n_classes else TrainedRegressor
+        return trained(victim.learner, schedule).fit(x, y, n_classes=table.n_classes)
     from ..learners.seeding import fit_seeded
 
     return fit_seeded(victim, x, y, seed=attack_seed(seed) % 2**31)

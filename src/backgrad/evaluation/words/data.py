@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 
 from ...datasets import Dataset, list_datasets, load, load_table, split_rows
-from ...datasets.registry import is_known
-from ...errors import InputError
+from ...datasets.registry import is_known, unknown
+from ...errors import DatasetError, InputError
 from ..plan import Rows, Table
 
 
@@ -26,6 +27,11 @@ class Data:
     dataset: Dataset
     table: Table
     n_test: int = 0
+
+    @property
+    def response_range(self) -> tuple[float, float] | None:
+        """The least and greatest response, which became 0 and 1; None for classes."""
+        return _range(self.dataset) if self.dataset.is_regression else None
 
     @property
     def is_image(self) -> bool:
@@ -81,7 +87,14 @@ class Data:
             )
 
 
-def open_data(name: str, *, target: str | None = None, task: str | None = None, download: bool = False) -> Data:
+def open_data(
+    name: str,
+    *,
+    target: str | None = None,
+    task: str | None = None,
+    download: bool = False,
+    only_classes: str | None = None,
+) -> Data:
     """Load a data set by its name, or a CSV file by its path.
 
     Args:
@@ -89,20 +102,37 @@ def open_data(name: str, *, target: str | None = None, task: str | None = None, 
         target: the column of a CSV file that holds labels or responses.
         task: `"classification"` or `"regression"`, for a CSV file.
         download: whether a data set that does not come with the installation may be fetched.
+        only_classes: why responses will not do, such as "backgrad clean judges labels"; None where they do.
 
     Raises:
-        InputError: no such data set or file, or a target that is missing or out of place.
+        InputError: no such data set or file, a target that is missing or out of place, or responses that will not do.
     """
-    if not is_known(name) and _is_path(name):
+    if not is_known(name):
+        if not _is_path(name):
+            raise unknown(name, also="the path of a CSV file")
         if target is None:
             raise InputError(f"{name} is a table: name the column of its labels or responses with --target.")
-        return _as_data(load_table(name, target=target, task=task or "classification"))  # pyright: ignore[reportArgumentType]
+        try:
+            table = load_table(name, target=target, task=task or "classification")  # pyright: ignore[reportArgumentType]
+        except DatasetError as error:
+            raise spell_task(error, regressions=only_classes is None) from None
+        return _as_data(table)
     if target is not None or task is not None:
         option = "--target" if target is not None else "--task"
         raise InputError(f"{option} belongs to a CSV file; the data set {name!r} brings its own.")
     data = _as_data(load(name, download=download))
+    if only_classes is not None and data.dataset.is_regression:
+        raise InputError(f"{only_classes}, and {name} has responses: name a table of classes.")
     n_test = next(info.n_test for info in list_datasets() if info.name == name)
     return dataclasses.replace(data, n_test=n_test)
+
+
+def spell_task(error: DatasetError, *, regressions: bool) -> DatasetError:
+    """Return an error of `load_table` that names the option --task, or none to verbs that take classes alone."""
+    text = str(error)
+    if not regressions:
+        text = text.replace("set task='regression' for real responses", "take another, or cut its range into classes")
+    return DatasetError(re.sub(r"task='(\w+)'", r"--task \1", text))
 
 
 def _is_path(name: str) -> bool:
@@ -112,6 +142,10 @@ def _is_path(name: str) -> bool:
 def _as_data(dataset: Dataset) -> Data:
     if not dataset.is_regression:
         return Data(dataset, Table(dataset.x, dataset.y, dataset.n_classes))
-    low, high = float(dataset.y.min()), float(dataset.y.max())
+    low, high = _range(dataset)
     responses = (dataset.y - low) / (high - low) if high > low else np.zeros_like(dataset.y)
     return Data(dataset, Table(dataset.x, responses, 0))
+
+
+def _range(dataset: Dataset) -> tuple[float, float]:
+    return float(dataset.y.min()), float(dataset.y.max())
