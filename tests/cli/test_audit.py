@@ -142,9 +142,10 @@ def test_an_audit_that_is_done_is_not_done_again(done):
 
 def test_check_says_how_columns_were_understood(tmp_path):
     table = write_table(tmp_path / "mine.csv")
-    code, out, _ = run("check", table, "--target", "label", "--profile", "quick")
-    assert code == 0
-    for word in ("größe", "categorical", "integer", "constant", "class 0", "about"):
+    options = ["--profile", "quick", "--immutable", "größe", "--at", "0.07"]  # a share that no limit goes with
+    code, out, err = run("check", table, "--target", "label", *options)
+    assert code == 0, err
+    for word in ("größe", "immutable", "categorical", "integer", "constant", "class 0", "about"):
         assert word in out
     assert os.listdir(tmp_path) == ["mine.csv"]
 

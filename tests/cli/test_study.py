@@ -1,5 +1,6 @@
 """`backgrad study`: what it writes and prints, and how it ends."""
 
+import io
 import json
 import os
 import random
@@ -79,7 +80,7 @@ def test_it_writes_a_record_and_one_file_a_run(finished):
     assert found["study"]["strategies"] == ["joint", "greedy"]
     assert "tiny: test error, mean of 3 splits" in out
     for row in ("joint", "greedy"):
-        assert re.search(rf"{row}\s+│\s+[\d.]+% ± [\d.]+%\s+│.*3 of 3|{row}\s+│.*\d of 3", out)
+        assert re.search(rf"{row}\s+[\d.]+% ± [\d.]+% .*\d of 3", out)
     assert err.splitlines()[0] == "0 of 6 runs done"
     assert re.fullmatch(r"6 of 6 runs done, about 0 s left", err.splitlines()[-1])
 
@@ -258,3 +259,41 @@ def test_ctrl_c_in_a_real_attack_names_the_command(tmp_path):
     assert re.search(r"interrupted; \d+ of 400 runs are done and kept\. Continue with: backgrad study ", err)
     assert "Traceback" not in err
     assert {path.suffix for path in (tmp_path / "out" / "runs").iterdir()} == {".npz"}
+
+
+def test_the_table_cuts_no_name_at_80_columns():
+    from rich.console import Console
+
+    from backgrad.cli.study import _print as print_study
+    from backgrad.studies.plan import Outcome, Run, Study
+    from backgrad.studies.results import Combination
+    from backgrad.studies.runner import Summary
+
+    varying = {
+        "data.name": "a_table_with_a_very_long_name.csv",
+        "options.learner": "logistic",
+        "options.strategy": "coordinate",
+        "options.points": 20,
+        "options.feasible": "box:0.05..0.95",
+    }
+    errors = dict.fromkeys(("clean_error", "label_flip_error", "poisoned_error"))
+    runs = tuple(Run("tests.studies.cheap:walk", varying, split, 0) for split in range(4))
+    outcomes = {
+        k: Outcome({"errors": dict.fromkeys(errors, 0.2 + k / 10), "health": {"verdict": verdict}})
+        for k, verdict in enumerate(["worked", "worked", "failed", "worked"])
+    }
+    idle = {k: Outcome({**one.values, "health": {"verdict": "nothing to do"}}) for k, one in outcomes.items()}
+    found = [Combination(varying, varying, runs, shown) for shown in (outcomes, idle)]
+    out = io.StringIO()
+    summary = Summary(8, 0, 8, 0, (), ())
+    print_study(Console(width=80, file=out), Study("long", runs), found, summary, Path("out"), others=0)
+    lines = out.getvalue().splitlines()
+    table = lines[: next(i for i, line in enumerate(lines) if line.startswith("Written"))]
+    assert max(map(len, table)) <= 80
+    assert "…" not in "".join(table)
+    first = next(i for i, line in enumerate(table) if "───" in line) + 1
+    assert "35.0% ± 20.5%" in table[first]
+    assert "3 of 4" in table[first]
+    assert "no points" in "".join(table)
+    names = "".join(line.split()[0] for line in table[first:] if line[1:2].strip())
+    assert names == 2 * "a_table_with_a_very_long_name.csv"

@@ -24,8 +24,8 @@ from ..auditing.verdict import check_gate, regate
 from ..datasets.registry import is_known
 from ..errors import InputError
 from ..report.files import check_writable
-from ..report.text import visible
-from ..spelling import spell_share
+from ..report.text import things, visible
+from ..spelling import spell_seconds, spell_share
 from ..studies.store import Store
 from ..studies.tasks import in_float64
 from .output import OutputFolder
@@ -75,7 +75,6 @@ class Request:
 
 def open_audit(request: Request) -> Audit:
     """Read the input and plan the audit, or raise `InputError` before any work is done."""
-    check_gate(request.limit, request.at)
     profile = find_profile(request.profile)
     make_estimator(request.estimator)  # an unknown one is found before the rows are read
     problem, data = open_problem(request)
@@ -135,6 +134,7 @@ def run_audit(
     assert request.out is not None
     if junit is not None:
         check_writable(junit)
+    check_gate(request.limit, request.at)
     begin = time.time()
     made = open_audit(request)
     study, command = made.study(), request.command()
@@ -227,7 +227,7 @@ def print_record(console: Console, record: dict[str, Any], out: Path) -> None:
     curve = record["curves"][0]
     splits = record["run"]["splits"]
     data, audited = (_plain(record[part]["name"] or "") for part in ("input", "estimator"))
-    title = f"{data}: test error of {audited}, mean of {splits} splits"
+    title = f"{data}: test error of {audited}, mean of {things(splits, 'split')}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("poisoned rows", "rows", "label flips", "poisoned", "95 % interval"):
         table.add_column(heading, justify="right")
@@ -273,7 +273,7 @@ def run_check(request: Request) -> None:
     """Print how the input was understood, and what an audit would cost."""
     made = open_audit(request)
     problem, console = made.problem, Console()
-    title = f"{_plain(problem.name)}: {len(problem.y)} rows"
+    title = f"{_plain(problem.name)}: {things(len(problem.y), 'row')}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("column", "kind", "values", "missing", "note"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "missing" else "left")
@@ -287,8 +287,8 @@ def run_check(request: Request) -> None:
         console.print(f"Note: {_plain(sentence)}", highlight=False)
     minutes = estimate_minutes(made)
     console.print(
-        f"An audit of profile {made.profile.name} trains on {made.sizes.train} rows, {made.splits} splits, "
-        f"{len(made.study().runs)} runs: about {minutes:.0f} minutes in one process.",
+        f"An audit of profile {made.profile.name} trains on {made.sizes.train} rows, {things(made.splits, 'split')}, "
+        f"{things(len(made.study().runs), 'run')}: about {spell_seconds(60 * minutes)} in one process.",
         highlight=False,
     )
 

@@ -162,16 +162,20 @@ def _stage(run: "Run") -> str:
 
 def _left(state: "Progress") -> str:
     if state.waiting:
-        return f"waiting for {state.waiting} runs of another process"
+        from ..report.text import things
+
+        return f"waiting for {things(state.waiting, 'run')} of another process"
     return "" if state.seconds_left is None else f"about {spell_seconds(state.seconds_left)} left"
 
 
 def report_failures(failures: tuple["Finished", ...], command: str) -> int:
     """Say which runs failed and why, with a log of those that no input explains; return the exit code."""
+    from ..report.text import things
+
     causes = list(dict.fromkeys(str(failure.error) for failure in failures))
     listed = " ".join(f"({number}) {cause}" for number, cause in enumerate(causes[:5], 1))
     more = f" and {len(causes) - 5} more" if len(causes) > 5 else ""
-    _say(f"{len(failures)} runs failed: {listed}{more}. All others are kept; to try again: {command}")
+    _say(f"{things(len(failures), 'run')} failed: {listed}{more}. All others are kept; to try again: {command}")
     details = [failure for failure in failures if failure.details is not None]
     if not details:
         return 2

@@ -60,24 +60,26 @@ def study(
 def _print(
     console: "Console", plan: "Study", found: list["Combination"], summary: "Summary", folder: Path, *, others: int
 ) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     names = list(dict.fromkeys(name for one in found for name in one.varying if name not in _UNSHOWN))
     splits = max(len(one.runs) for one in found)
     title = f"{plan.name}: test error, mean of {splits} split{'s' * (splits > 1)} ± 95 % interval"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names or ["study"]:
-        table.add_column(name.rpartition(".")[2] if name != "data.name" else "dataset")
+        table.add_column(name.rpartition(".")[2] if name != "data.name" else "dataset", overflow="fold")
     for heading in (*_ERRORS.values(), "worked"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in found:
         labels = [_label(one.varying.get(name)) for name in names] or [plan.name]
-        shares = all(outcome.values.get("n_classes", 1) for outcome in one.outcomes.values())
-        errors = (_show(one.estimate("errors", name), shares) for name in _ERRORS)
+        errors = (_show(one.estimate("errors", name), one.shares) for name in _ERRORS)
         table.add_row(*labels, *errors, _worked(one))
     console.print(table)
     before = summary.found + summary.elsewhere
+    scaled = sum(not one.shares for one in found)
     lines = {
+        "Errors of regressions are mean squared errors of responses scaled to [0, 1].": scaled,
         f"Runs: {summary.done} done now, {before} by earlier or other processes.": before,
         f"{len(summary.damaged)} results were damaged, and were done again.": len(summary.damaged),
         f"{others} further results in the folder are of other settings or another version: not used.": others,
@@ -104,4 +106,7 @@ def _show(estimate: "Estimate | None", shares: bool) -> str:
 def _worked(one: "Combination") -> str:
     """Count the attacks that worked; one that failed is no evidence of a robust model."""
     verdicts = [outcome.values["health"]["verdict"] for outcome in one.outcomes.values() if "health" in outcome.values]
-    return f"{verdicts.count('worked')} of {len(verdicts)}" if verdicts else "–"
+    tried = [verdict for verdict in verdicts if verdict != "nothing to do"]
+    if verdicts and not tried:
+        return "no points"
+    return f"{tried.count('worked')} of {len(tried)}" if tried else "–"
