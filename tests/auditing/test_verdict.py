@@ -145,3 +145,24 @@ def test_another_gate_is_answered_from_the_record():
     assert regate(record, 0.7, 0.5)["gate"]["exit_code"] == 3
     with pytest.raises(InputError, match="must be a share that was audited"):
         regate(record, 0.5, 0.3)
+    with pytest.raises(InputError, match="must be a share that was audited"):
+        regate(record, 0.99, 0.001)  # which comes to no row
+    with pytest.raises(InputError, match="must lie in"):
+        regate(record, 0.99, float("nan"))
+    record["health"]["splits"] = []
+    assert regate(record, 0.99, 0.2)["gate"]["exit_code"] == 3  # nothing says that an attack worked
+
+
+@pytest.mark.parametrize("damage", [{"points": [0, 0, 0, 0]}, {"poisoned": {"splits": [[None] * 3] * 4}}])
+def test_a_record_without_a_curve_answers_no_gate(damage):
+    whole = {"fractions": RISING.fractions.tolist(), "points": POINTS.tolist()}
+    series = {**whole, "poisoned": {"splits": RISING.errors.tolist()}, **damage}
+    with pytest.raises(InputError, match="must hold the errors of all splits at growing numbers of rows"):
+        regate({"curves": [series], "health": {"splits": []}}, 0.5, 0.2)
+
+
+def test_an_error_of_0_does_not_double():
+    faultless = Curve(RISING.fractions, POINTS, RISING.errors - RISING.errors[0])
+    first, second = sentences(faultless, faultless, None, ["worked"])
+    assert "from 0.0 % to 10.0 %" in first
+    assert second == "Without poisoned rows it made no error; with 50 % of them, 50.0 %."

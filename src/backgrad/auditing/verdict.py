@@ -140,7 +140,7 @@ def gate(curve: Curve | None, limit: float | None, at: float | None, health: Seq
     ]
     if ends is not None and ends[0] > limit:
         verdict, code = "broken", BROKEN
-    elif ends is not None and ends[1] <= limit and not sick:
+    elif ends is not None and ends[1] <= limit and health and not sick:
         verdict, code = "passed", PASSED
     else:
         verdict, code = "inconclusive", INCONCLUSIVE
@@ -194,9 +194,11 @@ def sentences(curve: Curve, flips: Curve, broken: dict[str, Any] | None, health:
         ]
     if broken is not None:
         return [first, broken["sentence"]]
+    most = f"{100 * curve.fractions[-1]:.0f} %"
+    if clean == 0:
+        return [first, f"Without poisoned rows it made no error; with {most} of them, {spell_share(curve.mean()[-1])}."]
     double = breaking_point(curve, 2 * clean)
-    if double["fraction"] is None or clean == 0:
-        most = f"{100 * curve.fractions[-1]:.0f} %"
+    if double["fraction"] is None:
         return [first, f"Up to {most} of poisoned rows, the error did not double; a sharper attack may do more."]
     return [first, f"It doubles at about {spell_share(double['fraction'])} of poisoned rows ({double['points']})."]
 
@@ -215,12 +217,14 @@ def regate(record: dict[str, Any], limit: float, at: float) -> dict[str, Any]:
         at: a share of poisoned rows that was audited.
 
     Raises:
-        InputError: a share that was not.
+        InputError: a share that was not, or a curve that holds no errors.
     """
     series = record["curves"][0]
     curve = Curve(
         np.array(series["fractions"]), np.array(series["points"]), np.array(series["poisoned"]["splits"], float)
     )
+    if not (np.isfinite(curve.errors).all() and (np.diff(curve.points) > 0).all() and curve.points[0] == 0):
+        raise InputError("audit.json must hold the errors of all splits at growing numbers of rows: audit again.")
     points = budget_of(at, _rows(curve))
     if points not in curve.points[1:]:
         known = ", ".join(f"{fraction:.3g}" for fraction in curve.fractions[1:])
