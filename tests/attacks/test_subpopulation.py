@@ -224,7 +224,7 @@ def test_labels_that_the_attacker_does_not_choose_are_refused(rule):
 
 def test_a_regression_is_refused():
     rows = train_rows("box")
-    with pytest.raises(UnsupportedError, match="a subpopulation gets a wrong label, and these rows have responses"):
+    with pytest.raises(InputError, match="ChosenLabels does not choose responses, which these rows have"):
         bg.SubpopulationAttack(2).craft(
             bg.Ridge(6, 0.1),
             rows._replace(y=rows.x[:, :1]),

@@ -21,11 +21,11 @@ TRAIN, VALIDATION = (bg.samples(X[rows], LABELS[rows], K) for rows in (np.arange
 LEARNER, SCHEDULE = bg.SoftmaxRegression(D, n_classes=K), bg.Descent(60, 0.5)
 
 
-def craft(goal=None, *, attack=None, budget=P, **threat):
+def craft(goal=None, *, attack=None, budget=P, train=TRAIN, **threat):
     goal = bg.ErrorGeneric() if goal is None else goal
     model = bg.ThreatModel(budget, goal=goal, **threat)
     attack = bg.JointAttack(25, step_size=0.5) if attack is None else attack
-    return attack.craft(LEARNER, TRAIN, VALIDATION, schedule=SCHEDULE, threat=model, seed=0)
+    return attack.craft(LEARNER, train, VALIDATION, schedule=SCHEDULE, threat=model, seed=0)
 
 
 def value(goal, result, learner=LEARNER, schedule=SCHEDULE):
@@ -103,11 +103,44 @@ def test_hits_are_attacked_rows_that_got_the_attacker_s_label():
         (lambda: craft(bg.ErrorGeneric(classes=(5,))), r"classes \[5\]"),
         (lambda: craft(bg.SampleTargets(jnp.asarray([1, 2]))), "one a validation row"),
         (lambda: craft(bg.SampleTargets(jnp.full(18, -1))), "no validation row is attacked"),
+        (lambda: craft(labels=bg.ChosenResponses(-1.0, 1.0)), "ChosenResponses does not choose classes"),
+        (lambda: craft(feasible=bg.Box(np.zeros(3), np.ones(3))), "must be one of points with 4 columns"),
+        (lambda: craft(train=TRAIN._replace(y=0.8 * TRAIN.y + 0.1)), "one-hot labels, and these have others"),
     ],
 )
 def test_goals_that_make_no_sense_are_refused_in_a_sentence(goal, sentence):
     with pytest.raises(InputError, match=sentence):
         goal()
+
+
+def test_a_loss_of_classes_is_refused_on_one_response():
+    rows = TRAIN._replace(y=TRAIN.x[:, :1])
+    for loss in (bg.SmoothZeroOne(), bg.LogLoss()):
+        with pytest.raises(InputError, match=r"is a loss of classes, .* have one response: use .*SquaredLoss"):
+            bg.JointAttack(2).craft(
+                bg.Ridge(D, 0.1),
+                rows,
+                rows,
+                schedule=bg.Descent(5, 0.1),
+                threat=bg.ThreatModel(2, goal=bg.ErrorGeneric(loss)),
+                seed=0,
+            )
+
+
+def test_a_single_target_has_a_gradient():
+    params = bg.train(LEARNER, TRAIN, schedule=SCHEDULE).params
+    sure = np.argsort(-np.max(np.asarray(LEARNER.scores(params, VALIDATION.x)), axis=1))[0]
+    targets = np.full(18, -1)
+    targets[sure] = (LABELS[18 + sure] + 1) % K
+    result = craft(bg.SampleTargets(targets))
+    assert result.health.verdict == "worked", result.health.sentence
+    assert result.health.gradient_error_first < 1e-5
+
+
+def test_results_may_be_written_to():
+    result = craft(attack=bg.JointAttack(1), budget=1)
+    for array in (result.points, result.start, result.labels):
+        array[:] = 0
 
 
 ENSEMBLE = tuple(

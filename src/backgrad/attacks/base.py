@@ -202,7 +202,7 @@ class Attack(eqx.Module):
 
 def _hard(objective: OuterObjective, points: jax.Array, *, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return features, and labels 0..k−1 or responses."""
-    x, y = (np.asarray(part) for part in objective.split(points))
+    x, y = (np.array(part) for part in objective.split(points))  # which callers may write to
     classes = n_classes > 1 and is_one_hot(on_host(objective.train.y), on_host(objective.train.weight))
     return x, np.argmax(y, axis=1) if classes else y
 

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InputError, UnsupportedError
+from ..errors import InputError
 from ..threat.goals import Goal
-from .starts import is_one_hot
 from .trials import Copies, Trials
 
 # Rows of a subpopulation for each point in it. Below one, points outnumber the rows that contradict them.
@@ -72,15 +71,10 @@ class Rows:
         goal: what the attacker wants.
 
     Raises:
-        UnsupportedError: responses or soft labels.
         InputError: no row of a class that the goal attacks.
     """
 
     def __init__(self, x: Any, y: np.ndarray, weight: np.ndarray, goal: Goal):
-        if not is_one_hot(y, weight):
-            raise UnsupportedError(
-                "a subpopulation gets a wrong label, and these rows have responses or soft labels: use JointAttack()."
-            )
         self.x, self.n_labels = x, y.shape[1]
         self.classes, mapping = np.argmax(y, axis=1), goal.swap(self.n_labels, sources=True)
         self.wrong = {

@@ -18,6 +18,7 @@ from ..schedules import Schedule
 from ..threat.compose import Columns
 from ..threat.evasion import Evasion
 from ..threat.feasible import FeasibleSet
+from ..threat.labels import ChosenLabels, ChosenResponses
 from ..threat.model import ThreatModel
 from ..training import default_adjoint
 from ..types import Samples, one_hot
@@ -83,6 +84,7 @@ def prepare_start(
     for rows in (train, validation):
         check_samples(learner, (rows,))
     threat.goal.check(validation)
+    _check_kind(learner, train, threat)
     points, labels = start_points(train, threat, seed) if start is None else start
     soft = _soft_labels(labels, train, threat)
     if threat.evasion is not None:
@@ -180,6 +182,19 @@ def start_points(
     return flipped_rows(x, labels, weight=weight, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=swap)
 
 
+def _check_kind(learner: Any, train: Block, threat: ThreatModel) -> None:
+    """Raise unless learner, rows and label rule are all of classes, or all of responses, as far as they tell."""
+    classes = is_one_hot(on_host(train.y), on_host(train.weight))
+    if not classes and getattr(learner, "regression", None) is False:
+        raise InputError(
+            f"{type(learner).__name__} must be attacked on rows with one-hot labels, and these have others: round soft "
+            "labels to one class a row."
+        )
+    if isinstance(threat.labels, ChosenResponses if classes else ChosenLabels):
+        kind, other = ("classes", "ChosenLabels()") if classes else ("responses", "ChosenResponses()")
+        raise InputError(f"{type(threat.labels).__name__} does not choose {kind}, which these rows have: use {other}.")
+
+
 def _soft_labels(labels, train: Block, threat: ThreatModel) -> jax.Array:
     """Return soft labels (p, k); raise unless there is a label of an existing class, or a response, for every point."""
     k, names = train.y.shape[1], np.asarray(labels)
@@ -199,7 +214,13 @@ def _feasible_start(points, train: Block, threat: ThreatModel) -> jax.Array:
     begin = jnp.asarray(points, train.x.dtype)
     if begin.shape != (threat.budget, train.x.shape[1]):
         raise InputError(f"starting points must have shape {(threat.budget, train.x.shape[1])}; got {begin.shape}.")
-    inside = np.asarray(threat.feasible.contains(begin)) if threat.budget else np.ones(0, bool)
+    try:
+        inside = np.asarray(threat.feasible.contains(begin)) if threat.budget else np.ones(0, bool)
+    except (IndexError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the feasible set must be one of points with {begin.shape[1]} columns, as the rows have; asked about such "
+            f"points it raised {type(error).__name__}: give bounds and columns for these."
+        ) from error
     if not inside.all():
         kind = threat.feasible.describe()["set"]
         raise InputError(

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 from ..devices import on_host
 from ..errors import InputError
 from ..types import Params, Samples
-from .losses import OuterLoss, SmoothZeroOne
+from .losses import LogLoss, OuterLoss, SmoothZeroOne
 
 
 class Goal(eqx.Module):
@@ -122,7 +122,12 @@ class ErrorGeneric(Goal):
         return validation._replace(weight=validation.weight * _members(self.classes, validation.y)), 1.0
 
     def check(self, validation: Samples) -> None:
-        """Raise where a class does not exist or has no rows."""
+        """Raise where a class does not exist or has no rows, or where there are none to err about."""
+        if validation.y.shape[1] == 1 and isinstance(self.outer_loss, SmoothZeroOne | LogLoss):
+            raise InputError(
+                f"{type(self.outer_loss).__name__} is a loss of classes, and these rows have one response: use "
+                "ErrorGeneric(SquaredLoss())."
+            )
         _check_classes(self.classes or (), validation)
         _require_rows(self.wanted(validation)[0].weight, "every class" if self.classes is None else str(self.classes))
 
@@ -217,11 +222,12 @@ class SampleTargets(Goal):
 
     Args:
         targets: the wanted label of every validation row, (n,); −1 where a row does not matter.
-        outer_loss: what is averaged under the wanted labels, and minimised.
+        outer_loss: what is averaged under the wanted labels, and minimised. `SmoothZeroOne` is for many rows: it
+            measures margins in the mean one of those that matter, and a single row always has that.
     """
 
     targets: Any
-    outer_loss: OuterLoss = SmoothZeroOne()
+    outer_loss: OuterLoss = LogLoss()
 
     def wanted(self, validation: Samples) -> tuple[Samples, Any]:
         """Return the chosen rows under the attacker's labels, and −1."""
