@@ -232,3 +232,12 @@ def test_gram_space_is_chosen_where_it_pays_and_changes_nothing():
     auto, off = (bg.train(model, clean, schedule=bg.Descent(40, gram=g)).params for g in (None, False))
     check_agreement(auto, off, error=1e-12)
     assert (np.asarray(auto.weight) != np.asarray(off.weight)).any()  # another order of summation was used
+
+
+def test_learners_and_rows_that_are_none_are_refused():
+    model, clean = learner("logistic"), rows(learner("logistic"))
+    with pytest.raises(InputError, match=r"must be one that was made, such as LogisticRegression\(n_features\)"):
+        bg.train(bg.LogisticRegression, clean, schedule=bg.Descent(2))
+    whole = clean._replace(x=np.ones(clean.x.shape, int))
+    with pytest.raises(InputError, match="must be real numbers; got x of int64"):
+        bg.train(model, whole, schedule=bg.Descent(2))

@@ -13,6 +13,8 @@ def check_samples(learner, blocks: tuple[Block, ...]) -> None:
 
     Values are looked at only where they are concrete: others were checked when they went in.
     """
+    if isinstance(learner, type):
+        raise InputError(f"learner must be one that was made, such as {learner.__name__}(n_features); got the class.")
     if not blocks:
         raise InputError("samples must hold at least one block of rows; got an empty tuple.")
     for block in blocks:
@@ -21,6 +23,12 @@ def check_samples(learner, blocks: tuple[Block, ...]) -> None:
             raise InputError(
                 "rows must be x of shape (n, d), y of shape (n, k) and weight of shape (n,) with one n; "
                 f"got {shapes[0]}, {shapes[1]} and {shapes[2]}."
+            )
+        kinds = [str(a.dtype) for a in block]
+        if not all(kind.startswith(("float", "bfloat")) for kind in kinds):
+            raise InputError(
+                f"rows must be real numbers; got x of {kinds[0]}, y of {kinds[1]} and weight of {kinds[2]}: make them "
+                "with backgrad.samples."
             )
         _check_block(learner, block, blocks[0])
         for name, values in zip(Samples._fields, block, strict=True):
