@@ -86,7 +86,7 @@ def test_datasets_lists_every_name_with_licence_and_citation(capsys):
     assert names == [entry.name for entry in bg.list_datasets()]
     for entry in bg.list_datasets():
         assert f"{entry.n_samples} rows" in out
-        answers = "a regression" if bg.load(entry.name).is_regression else f"{entry.n_classes} classes"
+        answers = "a regression" if entry.task == "regression" else f"{entry.n_classes} classes"
         assert f"{entry.n_features} features, {answers}" in out
         assert entry.citation in out
         assert entry.licence in out
@@ -128,9 +128,7 @@ def test_an_interruption_says_so_and_leaves_nothing_behind(where, capsys, tmp_pa
         monkeypatch.setattr("backgrad.cli.run._attack_all", lambda *_: [])
     code, out, err = run(capsys, "attack", "blobs2", *TINY, "--out", tmp_path / "deep" / "out")
     assert code == 130
-    assert err.startswith(
-        "backgrad: interrupted; no results were written. Run the same command again: it goes on from the runs it kept"
-    )
+    assert err.startswith("backgrad: interrupted; no results were written. Run the same command again: runs that")
     assert err.count("\n") == 1
     assert out == ""
     assert list(tmp_path.iterdir()) == []

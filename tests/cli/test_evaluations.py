@@ -119,7 +119,7 @@ def test_a_poisoned_victim_that_diverges_loses_no_results(value, written, capsys
     record, arrays, out = attack(capsys, tmp_path, "diabetes")
     assert record["splits"][0]["poisoned_error"] == record["mean"]["poisoned_error"] == written
     assert record["splits"][0]["health"]["training"] == "done"
-    assert "diverged on 1 of 1 splits" in out
+    assert "diverged on 1 of 1 split" in out
     assert arrays["points"].shape[1] == 4
 
 

@@ -57,7 +57,7 @@ seed: 5
         for run in study.runs
         if run.split == 0
     ]
-    wanted = itertools.product(["blobs2", "spambase"], ["logistic", "mlp"], [10, 22], ["joint", "greedy"], [0.0, 0.001])
+    wanted = itertools.product(["blobs2", "spambase"], ["logistic", "mlp"], [10, 23], ["joint", "greedy"], [0.0, 0.001])
     assert sorted(found) == sorted(wanted)
     assert all((run.settings["train"], run.settings["validation"]) == (90, 400) for run in study.runs)
 

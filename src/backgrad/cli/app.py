@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         code = _other(error, arguments)
     if code == INTERRUPTED:  # raised here, or turned into an exit code by the option parser
-        _say("interrupted; no results were written. Run the same command again: it goes on from the runs it kept.")
+        _say("interrupted; no results were written. Run the same command again: runs that were kept are not done anew.")
     sys.exit(code if isinstance(code, int) else 0)
 
 
