@@ -10,6 +10,7 @@ import pytest
 import backgrad as bg
 from backgrad.evaluation.poisoning import evaluate_split
 from tests.cli.support import TINY, run
+from tests.problems import mostly_slow
 
 SMALL = ["--train", "20", "--validation", "40", "--outer-steps", "3", "--splits", "3", "--seed", "2"]
 
@@ -123,7 +124,7 @@ def test_a_poisoned_victim_that_diverges_loses_no_results(value, written, capsys
     assert arrays["points"].shape[1] == 4
 
 
-@pytest.mark.parametrize("verb", ["attack", "curve", "transfer", "defend"])
+@pytest.mark.parametrize("verb", mostly_slow(["attack", "curve", "transfer", "defend"], "attack"))
 def test_folders_may_have_any_name(verb, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     more = {
