@@ -16,6 +16,7 @@ import numpy as np
 from .._version import __version__
 from ..errors import InputError
 from ..identity import identify
+from ..report.text import things
 from ..studies.plan import Study, code_version
 from ..studies.results import TaskResults
 from ..studies.runner import Progress, run_study
@@ -121,7 +122,7 @@ def audit(
         study = made.study()
         summary = run_study(study, store, workers=1, tasks=AUDIT_TASKS, progress=progress)
         if summary.failures:
-            raise InputError(f"{len(summary.failures)} runs failed: {summary.failures[0].error}")
+            raise InputError(f"{things(len(summary.failures), 'run')} failed: {summary.failures[0].error}")
         result = conclude(made, study, store, command="backgrad.audit(...)", begin=begin, show_rows=show_rows)
     if out is not None:
         result.save(out)
