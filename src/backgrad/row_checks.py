@@ -1,5 +1,6 @@
 """Rows that fit each other and the learner, or one sentence that says what was expected and what came."""
 
+import jax.numpy as jnp
 from jax.core import Tracer
 
 from .devices import holds
@@ -24,11 +25,11 @@ def check_samples(learner, blocks: tuple[Block, ...]) -> None:
                 "rows must be x of shape (n, d), y of shape (n, k) and weight of shape (n,) with one n; "
                 f"got {shapes[0]}, {shapes[1]} and {shapes[2]}."
             )
-        kinds = [str(a.dtype) for a in block]
-        if not all(kind.startswith(("float", "bfloat")) for kind in kinds):
+        if not all(jnp.issubdtype(a.dtype, jnp.floating) for a in block):
+            x, y, weight = (a.dtype for a in block)
             raise InputError(
-                f"rows must be real numbers; got x of {kinds[0]}, y of {kinds[1]} and weight of {kinds[2]}: make them "
-                "with backgrad.samples."
+                f"rows must be real numbers; got x of {x}, y of {y} and weight of {weight}: make them with "
+                "backgrad.samples."
             )
         _check_block(learner, block, blocks[0])
         for name, values in zip(Samples._fields, block, strict=True):

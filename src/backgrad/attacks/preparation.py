@@ -84,9 +84,10 @@ def prepare_start(
     for rows in (train, validation):
         check_samples(learner, (rows,))
     threat.goal.check(validation)
-    _check_kind(learner, train, threat)
+    classes = is_one_hot(on_host(train.y), on_host(train.weight))
+    _check_kind(learner, classes, threat)
     points, labels = start_points(train, threat, seed) if start is None else start
-    soft = _soft_labels(labels, train, threat)
+    soft = _soft_labels(labels, train, threat, classes=classes)
     if threat.evasion is not None:
         # What a defence would remove is no start for those who know it.
         threat = dataclasses.replace(threat, feasible=threat.evasion.within(threat.feasible, soft))
@@ -182,9 +183,8 @@ def start_points(
     return flipped_rows(x, labels, weight=weight, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=swap)
 
 
-def _check_kind(learner: Any, train: Block, threat: ThreatModel) -> None:
-    """Raise unless learner, rows and label rule are all of classes, or all of responses, as far as they tell."""
-    classes = is_one_hot(on_host(train.y), on_host(train.weight))
+def _check_kind(learner: Any, classes: bool, threat: ThreatModel) -> None:
+    """Raise unless learner and label rule are of classes, or of responses, as the rows are, as far as they tell."""
     if not classes and getattr(learner, "regression", None) is False:
         raise InputError(
             f"{type(learner).__name__} must be attacked on rows with one-hot labels, and these have others: round soft "
@@ -195,10 +195,10 @@ def _check_kind(learner: Any, train: Block, threat: ThreatModel) -> None:
         raise InputError(f"{type(threat.labels).__name__} does not choose {kind}, which these rows have: use {other}.")
 
 
-def _soft_labels(labels, train: Block, threat: ThreatModel) -> jax.Array:
+def _soft_labels(labels, train: Block, threat: ThreatModel, *, classes: bool) -> jax.Array:
     """Return soft labels (p, k); raise unless there is a label of an existing class, or a response, for every point."""
     k, names = train.y.shape[1], np.asarray(labels)
-    if not is_one_hot(on_host(train.y), on_host(train.weight)):
+    if not classes:
         if names.shape not in ((threat.budget, k), (threat.budget,) if k == 1 else ()):
             raise InputError(f"responses of starting points must have shape {(threat.budget, k)}; got {names.shape}.")
         return jnp.asarray(names.reshape(threat.budget, k), train.x.dtype)

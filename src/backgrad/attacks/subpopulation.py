@@ -59,12 +59,12 @@ class _Chosen(NamedTuple):
     """What trials choose.
 
     Args:
-        best: the number of a guess, or None where the start is better.
+        best: copies of rows, or None where the start is better.
         first: 𝒜 at the start.
         last: 𝒜 at what is chosen.
     """
 
-    best: int | None
+    best: Copies | None
     first: float
     last: float
 
@@ -120,10 +120,10 @@ class SubpopulationAttack(Attack):
         log = _Log(self, objective, feasible, start, seed, progress, checkpoint)
 
         def points(copies: Copies | None) -> jax.Array:
-            return start if copies is None else feasible.project(_side_by_side(x, copies, start))
+            return _place(x, copies, feasible, start)
 
         chosen = self._choose(search, lambda copies, draw: log.value(points(copies), draw))
-        return unoptimised(points(None if chosen.best is None else search.trials.guesses[chosen.best]), log.values)
+        return unoptimised(points(chosen.best), log.values)
 
     def craft_on(
         self,
@@ -165,9 +165,7 @@ class SubpopulationAttack(Attack):
         check_count(budget=threat.budget)
         if threat.evasion is not None:
             raise UnsupportedError("copies of rows cannot evade a defence: set the threat model's evasion=None.")
-        begin, feasible, soft, threat = prepare_start(
-            estimator, train, validation, threat=threat, seed=seed, start=start
-        )
+        begin, feasible, _, threat = prepare_start(estimator, train, validation, threat=threat, seed=seed, start=start)
         d, values = train.x.shape[1], []
         fits = Fits(estimator, train, validation, threat.goal, seed)
         how = self if fits.lucky else dataclasses.replace(self, redraw=False)
@@ -176,26 +174,25 @@ class SubpopulationAttack(Attack):
         rows = Rows(x / np.where(spread > 0, spread, 1), on_host(train.y), on_host(train.weight), threat.goal)
         search = Search(rows, np.random.default_rng(seed), threat.budget, redraw=how.redraw)
 
-        def points(copies: Copies | None) -> tuple[np.ndarray, np.ndarray]:
-            found = np.asarray(begin if copies is None else feasible.project(_side_by_side(x, copies, begin)))
+        def split(points: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+            found = np.array(points)  # which callers may write to
             return found[:, :d], np.argmax(found[:, d:], axis=1)
 
         def value(copies: Copies | None, draw: int) -> float:
-            values.append(fits.harm(*points(copies), draw))
+            values.append(fits.harm(*split(_place(x, copies, feasible, begin)), draw))
             progress(len(values) / how.evaluations)
             return values[-1]
 
         chosen = how._choose(search, value)
-        last, labels = points(None if chosen.best is None else search.trials.guesses[chosen.best])
-        first, first_labels = points(None)
-        whole = jnp.concatenate([jnp.asarray(last, begin.dtype), one_hot(labels, soft.shape[1], dtype=begin.dtype)], 1)
+        kept = _place(x, chosen.best, feasible, begin)
+        (first, first_labels), (last, labels) = split(begin), split(kept)
         evidence = Evidence(
             chosen.first,
             chosen.last,
             errors=(None, None),
             drift=0.0,
-            feasible=bool(np.asarray(feasible.contains(whole)).all()),
-            share_at_bounds=float(feasible.share_at_bounds(whole)),
+            feasible=bool(np.asarray(feasible.contains(kept)).all()),
+            share_at_bounds=float(feasible.share_at_bounds(kept)),
             evaluations=len(values),
             climbs=False,
         )
@@ -243,7 +240,7 @@ class SubpopulationAttack(Attack):
             best = max(range(len(trials.guesses)), key=lambda number: trials.values(number)[0])
         last = float(np.mean([trials.values(best)[draw] for draw in draws]))
         first = float(np.mean([value(None, draw) for draw in draws]))
-        return _Chosen(best, first, last) if last > first else _Chosen(None, first, first)
+        return _Chosen(trials.guesses[best], first, last) if last > first else _Chosen(None, first, first)
 
     def _varies(self, trial: int) -> bool:
         """Tell whether a trial goes by those before it."""
@@ -264,11 +261,13 @@ def _require_choice(rule: LabelRule) -> None:
         )
 
 
-def _side_by_side(x: Any, copies: Copies, like: jax.Array) -> jax.Array:
-    """Return the features and the one-hot labels of points, beside each other as those of `like`."""
+def _place(x: Any, copies: Copies | None, feasible: FeasibleSet, start: jax.Array) -> jax.Array:
+    """Return copies of rows as feasible points, their one-hot labels beside them as in `start`, or that for None."""
+    if copies is None:
+        return start
     features = np.asarray(x[copies.rows])
-    y = one_hot(copies.labels, like.shape[1] - features.shape[1], dtype=like.dtype)
-    return jnp.concatenate([jnp.asarray(features, like.dtype), y], axis=1)
+    y = one_hot(copies.labels, start.shape[1] - features.shape[1], dtype=start.dtype)
+    return feasible.project(jnp.concatenate([jnp.asarray(features, start.dtype), y], axis=1))
 
 
 class _Log:

@@ -35,6 +35,7 @@ class Audit:
         seed: of everything random.
         limit: the largest error that the user accepts; None for no gate.
         at: the share of poisoned rows at which it must hold.
+        made: what tells the estimator of a factory from others that it may make under the same name; None for the rest.
     """
 
     problem: Problem
@@ -47,6 +48,7 @@ class Audit:
     seed: int
     limit: float | None
     at: float | None
+    made: str | None = None
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -88,9 +90,7 @@ class Audit:
             "sizes": dataclasses.asdict(self.sizes),
             "iterations": self.profile.iterations,
         }
-        if is_path(self.estimator):  # what a factory makes may change under the same name
-            common["made"] = identify("", make_estimator(self.estimator))
-        return common
+        return common if self.made is None else {**common, "made": self.made}
 
     def study(self) -> Study:
         """Return all runs, split by split."""
@@ -166,4 +166,5 @@ def make_audit(
         seed,
         limit,
         at,
+        identify("", make_estimator(estimator)) if is_path(estimator) else None,
     )
