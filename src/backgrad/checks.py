@@ -4,21 +4,42 @@ Arrays pass the checks on real numbers: they may be traced, and are then no numb
 """
 
 import math
+import numbers
+from typing import Any, TypeVar, cast
 
 from .errors import InputError
 
+_Setting = TypeVar("_Setting")
+
 
 def is_number(value) -> bool:
-    """Tell a Python number from an array and from a bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Tell a real number, Python's or NumPy's, from an array and from a bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def is_whole(value) -> bool:
+    """Tell a whole number, Python's or NumPy's, from all else and from a bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def plain(value: _Setting) -> _Setting:
+    """Return a setting with Python's numbers in place of NumPy's, which equinox would take for arrays."""
+    setting: Any = value
+    if isinstance(setting, tuple):
+        setting = tuple(map(plain, setting))
+    elif is_whole(setting):
+        setting = int(setting)
+    elif is_number(setting):
+        setting = float(setting)
+    return cast(_Setting, setting)
 
 
 def check_count(*, least: int = 1, **values) -> None:
     """Raise unless every value is a whole number of at least `least`."""
     for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not is_whole(value) or value < least:
             expected = "a positive whole number" if least == 1 else f"a whole number, {least} or more"
-            raise InputError(f"{name} must be {expected}; got {value!r}.")
+            raise InputError(f"{name} must be {expected}; got {plain(value)!r}.")
 
 
 def check_positive(**values) -> None:

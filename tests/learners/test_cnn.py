@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
 import backgrad as bg
 from backgrad.adjoints.check import check_agreement, check_gradient
@@ -348,7 +349,7 @@ def test_only_the_kernels_are_penalised():
     ],
 )
 def test_bad_settings_are_refused_in_a_sentence(make, sentence):
-    with pytest.raises((InputError, Exception), match=sentence):
+    with pytest.raises((InputError, TypeCheckError), match=sentence):
         make()
 
 

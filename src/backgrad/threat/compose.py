@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import check_positive
+from ..checks import check_positive, plain
 from ..errors import InputError
 from .feasible import FeasibleSet, Points
 
@@ -159,7 +159,7 @@ class Immutable(Wrapped):
         start: the starting points, (p, d); attacks fill them in by `around`.
     """
 
-    columns: tuple[int, ...] = eqx.field(static=True)
+    columns: tuple[int, ...] = eqx.field(static=True, converter=plain)
     start: Any = None
 
     def _keep(self, points: Points) -> Points:
@@ -213,7 +213,7 @@ class Ball(Wrapped):
         InputError: an unknown norm, a radius that is not positive, or a base that is discrete.
     """
 
-    radius: float = eqx.field(static=True)
+    radius: float = eqx.field(static=True, converter=plain)
     norm: str = eqx.field(default="l2", static=True)
     start: Any = None
 

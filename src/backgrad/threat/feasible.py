@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from ..checks import plain
 from ..errors import InputError
 
 Points = Float[Array, "p d"]
@@ -190,7 +191,7 @@ class Image(Box):
         shape: (height, width) or (height, width, channels); their product is d.
     """
 
-    shape: tuple[int, ...] = eqx.field(default=(28, 28), static=True)
+    shape: tuple[int, ...] = eqx.field(default=(28, 28), static=True, converter=plain)
 
     def describe(self) -> dict[str, Any]:
         """Return the bounds and the shape."""
@@ -329,7 +330,7 @@ class OneHot(FeasibleSet):
         InputError: a group of fewer than one column.
     """
 
-    groups: tuple[int, ...] = eqx.field(static=True)
+    groups: tuple[int, ...] = eqx.field(static=True, converter=plain)
 
     def __check_init__(self):
         if not self.groups or min(self.groups) < 1:
