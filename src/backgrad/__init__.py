@@ -55,8 +55,9 @@ if TYPE_CHECKING:
     from .schedules import Converged, Descent
     from .status import Status
     from .threat.compose import Ball, Columns, Immutable, Linked, Rescaled
+    from .threat.discrete import Binary, Integer, OneHot
     from .threat.evasion import Evasion
-    from .threat.feasible import Binary, Box, FeasibleSet, Image, Integer, OneHot
+    from .threat.feasible import Box, FeasibleSet, Image
     from .threat.goals import ErrorGeneric, ErrorSpecific, Goal, SampleTargets
     from .threat.knowledge import Knowledge, PerfectKnowledge, SurrogateData, Surrogates
     from .threat.labels import AssignedLabels, ChosenLabels, ChosenResponses, FlippedLabels, LabelRule
@@ -120,8 +121,9 @@ _HOMES = {
     "schedules": ["Converged", "Descent"],
     "status": ["Status"],
     "threat.compose": ["Ball", "Columns", "Immutable", "Linked", "Rescaled"],
+    "threat.discrete": ["Binary", "Integer", "OneHot"],
     "threat.evasion": ["Evasion"],
-    "threat.feasible": ["Binary", "Box", "FeasibleSet", "Image", "Integer", "OneHot"],
+    "threat.feasible": ["Box", "FeasibleSet", "Image"],
     "threat.goals": ["ErrorGeneric", "ErrorSpecific", "Goal", "SampleTargets"],
     "threat.knowledge": ["Knowledge", "PerfectKnowledge", "SurrogateData", "Surrogates"],
     "threat.labels": ["AssignedLabels", "ChosenLabels", "ChosenResponses", "FlippedLabels", "LabelRule"],

@@ -13,7 +13,8 @@ from backgrad.adjoints.check import check_gradient
 from backgrad.defences.base import most_suspicious
 from backgrad.defences.distance import Slab, Sphere
 from backgrad.errors import EmptyClassError, InputError
-from backgrad.threat.feasible import Binary, Box
+from backgrad.threat.discrete import Binary
+from backgrad.threat.feasible import Box
 from backgrad.types import samples
 
 KINDS = [Sphere, Slab]

@@ -60,3 +60,22 @@ def test_columns_that_follow_do_so_to_the_round_off_of_their_type():
 def test_sets_that_make_no_sense_are_refused_in_a_sentence(make, sentence):
     with pytest.raises(InputError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize(
+    ("feasible", "sentence"),
+    [
+        (bg.Columns([((0, 1), bg.Box())]), "must name every column: they name 2 of 4"),
+        (bg.Columns([((0, 1, 2, 3, 4), bg.Box())]), "must name every column: they name 5 of 4"),
+        (bg.Immutable(bg.Box(), (1, 4)), r"must be among 0 to 3, as the points have; got \[4\]"),
+        (bg.OneHot((2, 1)), "have 3 columns; the points have 4"),
+        (bg.Image(shape=(2, 3)), "have 6 pixels; got 4"),
+        (bg.Box(np.zeros(3), 1.0), "must be one of points with 4 columns"),
+    ],
+)
+def test_sets_of_other_points_than_the_rows_are_refused_in_a_sentence(feasible, sentence):
+    x, y = np.eye(4)[np.arange(12) % 4], np.eye(2)[np.arange(12) % 2]
+    rows = bg.Samples(*(jnp.asarray(a) for a in (x, y, np.ones(12))))
+    threat, schedule = bg.ThreatModel(2, feasible=feasible), bg.Descent(3)
+    with pytest.raises(InputError, match=sentence):
+        bg.LabelFlip().craft(bg.LogisticRegression(4), rows, rows, schedule=schedule, threat=threat, seed=0)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from backgrad.errors import InputError
-from backgrad.threat.feasible import Binary, Box
+from backgrad.threat.discrete import Binary
+from backgrad.threat.feasible import Box
 
 # One shape for all examples, so that JAX compiles each operation once.
 SHAPE = P, D = 3, 5

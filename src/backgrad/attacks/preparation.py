@@ -216,6 +216,8 @@ def _feasible_start(points, train: Block, threat: ThreatModel) -> jax.Array:
         raise InputError(f"starting points must have shape {(threat.budget, train.x.shape[1])}; got {begin.shape}.")
     try:
         inside = np.asarray(threat.feasible.contains(begin)) if threat.budget else np.ones(0, bool)
+    except InputError:
+        raise
     except (IndexError, TypeError, ValueError) as error:
         raise InputError(
             f"the feasible set must be one of points with {begin.shape[1]} columns, as the rows have; asked about such "

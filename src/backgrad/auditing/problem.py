@@ -9,7 +9,8 @@ import numpy as np
 from ..datasets import Dataset
 from ..errors import InputError
 from ..threat.compose import Columns, Rescaled
-from ..threat.feasible import Binary, Box, FeasibleSet, Image, Integer, OneHot
+from ..threat.discrete import Binary, Integer, OneHot
+from ..threat.feasible import Box, FeasibleSet, Image
 
 # Beyond this, float64 does not hold every whole number.
 _LARGEST_WHOLE = 2.0**53

@@ -11,8 +11,9 @@ import pytest
 from sklearn.base import clone
 
 from ..learners.linear import LogisticRegression, SoftmaxRegression
+from ..threat.discrete import Binary
 from ..threat.evasion import Evasion
-from ..threat.feasible import Binary, Box, FeasibleSet
+from ..threat.feasible import Box, FeasibleSet
 from ..types import Samples, one_hot, samples
 from .base import Contract, check_derivative, moved
 

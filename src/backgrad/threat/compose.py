@@ -37,11 +37,17 @@ class Columns(FeasibleSet):
                 f"{' …' if len(named) > 20 else ''}."
             )
 
+    def _pieces(self, points: Points) -> list[tuple[FeasibleSet, Points]]:
+        """Return the parts that have columns, each with the points' columns that are its own."""
+        width = sum(len(columns) for columns, _ in self.parts)
+        if points.shape[1] != width:
+            raise InputError(f"the parts of a set must name every column: they name {width} of {points.shape[1]}.")
+        return [(part, points[:, np.asarray(columns, int)]) for columns, part in self.parts if columns]
+
     def _each(self, function, *arrays: Points) -> Points:
         """Apply `function(set, *columns)` part by part, and put the columns back in their places."""
-        done = [
-            function(part, *(a[:, np.asarray(columns, int)] for a in arrays)) for columns, part in self.parts if columns
-        ]
+        pieces = zip(*(self._pieces(a) for a in arrays), strict=True)
+        done = [function(piece[0][0], *(x for _, x in piece)) for piece in pieces]
         order = np.argsort(np.concatenate([np.asarray(columns, int) for columns, _ in self.parts]))
         return jnp.concatenate(done, axis=1)[:, order]
 
@@ -51,7 +57,7 @@ class Columns(FeasibleSet):
 
     def contains(self, points: Points) -> Bool[Array, "p"]:
         """Tell which points are feasible in every part."""
-        inside = [part.contains(points[:, np.asarray(columns, int)]) for columns, part in self.parts if columns]
+        inside = [part.contains(x) for part, x in self._pieces(points)]
         return jnp.all(jnp.stack(inside), axis=0)
 
     def sample(self, key: PRNGKeyArray, n: int, d: int) -> Points:
@@ -65,11 +71,7 @@ class Columns(FeasibleSet):
 
     def share_at_bounds(self, points: Points) -> Float[Array, ""]:
         """Return the share over all columns."""
-        total = sum(
-            part.share_at_bounds(points[:, np.asarray(columns, int)]) * len(columns)
-            for columns, part in self.parts
-            if columns
-        )
+        total = sum(part.share_at_bounds(x) * x.shape[1] for part, x in self._pieces(points))
         return jnp.asarray(total / points.shape[1])
 
     def around(self, start: Points) -> "Columns":
@@ -157,17 +159,25 @@ class Immutable(Wrapped):
         base: where the other columns may live; it must hold the starting values of these too.
         columns: the numbers of the columns that stay.
         start: the starting points, (p, d); attacks fill them in by `around`.
+
+    Raises:
+        InputError: where it meets points, a column that they do not have.
     """
 
     columns: tuple[int, ...] = eqx.field(static=True, converter=plain)
     start: Any = None
 
+    def _fixed(self, points: Points) -> np.ndarray:
+        """Tell which columns stay, (d,)."""
+        d = points.shape[1]
+        wrong = [column for column in self.columns if not 0 <= column < d]
+        if wrong:
+            raise InputError(f"columns that stay must be among 0 to {d - 1}, as the points have; got {wrong[:20]}.")
+        return np.isin(np.arange(d), self.columns)
+
     def _keep(self, points: Points) -> Points:
-        if self.start is None:
-            return points
-        fixed = np.zeros(points.shape[1], bool)
-        fixed[list(self.columns)] = True
-        return jnp.where(fixed, jnp.asarray(self.start, points.dtype), points)
+        fixed = self._fixed(points)
+        return points if self.start is None else jnp.where(fixed, jnp.asarray(self.start, points.dtype), points)
 
     def project(self, points: Points) -> Points:
         """Project, and put the fixed columns back."""
@@ -183,9 +193,8 @@ class Immutable(Wrapped):
 
     def ascend(self, points: Points, gradient: Points, length: float) -> Points:
         """Take a step in the columns that may move."""
-        moving = np.ones(points.shape[1], bool)
-        moving[list(self.columns)] = False
-        return self._keep(self.base.ascend(points, jnp.where(moving, gradient, 0.0), length))
+        pull = jnp.where(self._fixed(points), 0.0, gradient)
+        return self._keep(self.base.ascend(points, pull, length))
 
     def relax(self, latent: Points, temperature: Float[Array, ""]) -> Points:
         """Return relaxed points with the fixed columns as they were."""

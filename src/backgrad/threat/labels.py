@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..errors import InputError
-from .feasible import Box, FeasibleSet, OneHot
+from .discrete import OneHot
+from .feasible import Box, FeasibleSet
 
 
 class LabelRule(abc.ABC):

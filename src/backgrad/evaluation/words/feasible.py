@@ -17,7 +17,8 @@ import numpy as np
 from ...datasets import Dataset
 from ...errors import InputError
 from ...threat.compose import Ball, Columns, Immutable, Rescaled
-from ...threat.feasible import Binary, Box, FeasibleSet, Image, Integer, OneHot
+from ...threat.discrete import Binary, Integer, OneHot
+from ...threat.feasible import Box, FeasibleSet, Image
 
 _SETS = "box, box:A..B, binary, integer, image, onehot, auto"
 
