@@ -22,11 +22,11 @@ def is_whole(value) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def plain(value: _Setting) -> _Setting:
+def native(value: _Setting) -> _Setting:
     """Return a setting with Python's numbers in place of NumPy's, which equinox would take for arrays."""
     setting: Any = value
     if isinstance(setting, tuple):
-        setting = tuple(map(plain, setting))
+        setting = tuple(map(native, setting))
     elif is_whole(setting):
         setting = int(setting)
     elif is_number(setting):
@@ -39,7 +39,7 @@ def check_count(*, least: int = 1, **values) -> None:
     for name, value in values.items():
         if not is_whole(value) or value < least:
             expected = "a positive whole number" if least == 1 else f"a whole number, {least} or more"
-            raise InputError(f"{name} must be {expected}; got {plain(value)!r}.")
+            raise InputError(f"{name} must be {expected}; got {native(value)!r}.")
 
 
 def check_positive(**values) -> None:

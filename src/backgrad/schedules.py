@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from .checks import check_count, check_not_negative, check_positive, check_share, is_number, plain
+from .checks import check_count, check_not_negative, check_positive, check_share, is_number, native
 from .errors import InputError, UnsupportedError
 from .types import Params
 
@@ -59,10 +59,10 @@ class Descent(eqx.Module):
             space.
     """
 
-    steps: int = eqx.field(static=True, converter=plain)
+    steps: int = eqx.field(static=True, converter=native)
     step_size: Any = 0.1
     momentum: Any = 0.0
-    batch_size: int | None = eqx.field(default=None, static=True, converter=plain)
+    batch_size: int | None = eqx.field(default=None, static=True, converter=native)
     optimiser: optax.GradientTransformation | None = eqx.field(default=None, static=True)
     key: PRNGKeyArray | None = None
     gram: bool | None = eqx.field(default=None, static=True)
@@ -152,8 +152,8 @@ class Converged(eqx.Module):
     """
 
     solver: Literal["newton", "lbfgs"] = eqx.field(default="newton", static=True)
-    tolerance: float = eqx.field(default=1e-8, static=True, converter=plain)
-    max_steps: int = eqx.field(default=500, static=True, converter=plain)
+    tolerance: float = eqx.field(default=1e-8, static=True, converter=native)
+    max_steps: int = eqx.field(default=500, static=True, converter=native)
     key: PRNGKeyArray | None = None
 
     def __check_init__(self):

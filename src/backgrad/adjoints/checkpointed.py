@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from ..checks import is_number, plain
+from ..checks import is_number, native
 from ..errors import UnsupportedError
 from ..hosted import HostFeatures
 from ..schedules import Descent, DescentState, Schedule
@@ -49,7 +49,7 @@ class Checkpointed(Adjoint):
         UnsupportedError: the schedule is `Converged`, or even the segments pass the limit.
     """
 
-    memory_limit: int = eqx.field(default=2**30, static=True, converter=plain)
+    memory_limit: int = eqx.field(default=2**30, static=True, converter=native)
     segments: bool | None = eqx.field(default=None, static=True)
 
     def check(self, schedule: Schedule) -> None:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from ..checks import plain
+from ..checks import native
 from ..errors import InputError, UnsupportedError
 from ..schedules import Converged, Descent, Schedule
 from ..status import Status
@@ -54,10 +54,10 @@ class Implicit(Adjoint):
     """
 
     solver: Literal["dense", "cg", "neumann"] = eqx.field(default="cg", static=True)
-    damping: float = eqx.field(default=0.0, static=True, converter=plain)
-    max_steps: int = eqx.field(default=1000, static=True, converter=plain)
-    solver_tolerance: float = eqx.field(default=1e-10, static=True, converter=plain)
-    residual: float = eqx.field(default=1e-5, static=True, converter=plain)
+    damping: float = eqx.field(default=0.0, static=True, converter=native)
+    max_steps: int = eqx.field(default=1000, static=True, converter=native)
+    solver_tolerance: float = eqx.field(default=1e-10, static=True, converter=native)
+    residual: float = eqx.field(default=1e-5, static=True, converter=native)
     throw: bool = eqx.field(default=True, static=True)
 
     def __check_init__(self):

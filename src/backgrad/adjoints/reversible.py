@@ -25,7 +25,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, UInt
 
-from ..checks import plain
+from ..checks import native
 from ..errors import InputError, UnsupportedError
 from ..schedules import Descent, Schedule
 from ..types import Params
@@ -72,9 +72,9 @@ class Reversible(Adjoint):
         UnsupportedError: no momentum, an optax optimiser, `Converged`, or 64-bit mode off.
     """
 
-    fraction_bits: int = eqx.field(default=44, static=True, converter=plain)
-    max_denominator: int = eqx.field(default=4096, static=True, converter=plain)
-    min_momentum: float = eqx.field(default=0.5, static=True, converter=plain)
+    fraction_bits: int = eqx.field(default=44, static=True, converter=native)
+    max_denominator: int = eqx.field(default=4096, static=True, converter=native)
+    min_momentum: float = eqx.field(default=0.5, static=True, converter=native)
 
     needs_float64: ClassVar[bool] = True
 

@@ -47,7 +47,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..checks import check_count, check_positive, check_share, plain
+from ..checks import check_count, check_positive, check_share, native
 from ..devices import SpreadRows, everywhere, replicate, rows_of, spreading
 from ..identity import identify
 from ..threat.feasible import FeasibleSet, unit
@@ -94,13 +94,13 @@ class JointAttack(Attack):
         InputError: a number out of its range.
     """
 
-    iterations: int = eqx.field(default=150, static=True, converter=plain)
-    step_size: float = eqx.field(default=1.0, static=True, converter=plain)
-    discrete_step_size: float = eqx.field(default=0.2, static=True, converter=plain)
-    temperatures: tuple[float, float] = eqx.field(default=(1.0, 0.05), static=True, converter=plain)
-    dropout: float = eqx.field(default=0.0, static=True, converter=plain)
+    iterations: int = eqx.field(default=150, static=True, converter=native)
+    step_size: float = eqx.field(default=1.0, static=True, converter=native)
+    discrete_step_size: float = eqx.field(default=0.2, static=True, converter=native)
+    temperatures: tuple[float, float] = eqx.field(default=(1.0, 0.05), static=True, converter=native)
+    dropout: float = eqx.field(default=0.0, static=True, converter=native)
     redraw: bool = eqx.field(default=False, static=True)
-    rehearsal: int = eqx.field(default=0, static=True, converter=plain)
+    rehearsal: int = eqx.field(default=0, static=True, converter=native)
     hold_unit: bool = eqx.field(default=True, static=True)
 
     name = "joint"

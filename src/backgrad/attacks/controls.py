@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ..checks import check_count, plain
+from ..checks import check_count, native
 from ..threat.feasible import FeasibleSet
 from .base import Attack, Optimised, Progress
 from .cost import Work
@@ -43,7 +43,7 @@ class RandomPoints(Attack):
         draws: how many sets of points to try.
     """
 
-    draws: int = eqx.field(default=10, static=True, converter=plain)
+    draws: int = eqx.field(default=10, static=True, converter=native)
 
     name = "random"
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..checks import check_count, check_not_negative, check_positive, plain
+from ..checks import check_count, check_not_negative, check_positive, native
 from ..devices import everywhere, spreading
 from ..threat.feasible import FeasibleSet
 from .base import Attack, Optimised, Progress
@@ -43,10 +43,10 @@ class PointwiseAttack(Attack):
         InputError: a number out of its range.
     """
 
-    max_steps: int = eqx.field(default=100, static=True, converter=plain)
-    step_size: float = eqx.field(default=1.0, static=True, converter=plain)
-    epsilon: float = eqx.field(default=1e-5, static=True, converter=plain)
-    halvings: int = eqx.field(default=0, static=True, converter=plain)
+    max_steps: int = eqx.field(default=100, static=True, converter=native)
+    step_size: float = eqx.field(default=1.0, static=True, converter=native)
+    epsilon: float = eqx.field(default=1e-5, static=True, converter=native)
+    halvings: int = eqx.field(default=0, static=True, converter=native)
 
     def __check_init__(self):
         check_count(max_steps=self.max_steps)
@@ -105,7 +105,7 @@ class CoordinateAttack(PointwiseAttack):
         passes: times each point gets its turn.
     """
 
-    passes: int = eqx.field(default=2, static=True, converter=plain)
+    passes: int = eqx.field(default=2, static=True, converter=native)
 
     name = "coordinate"
 

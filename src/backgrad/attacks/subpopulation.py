@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..checks import check_count, plain
+from ..checks import check_count, native
 from ..devices import on_host, replicate
 from ..errors import UnsupportedError
 from ..hosted import HostFeatures
@@ -89,10 +89,10 @@ class SubpopulationAttack(Attack):
         InputError: a number out of its range.
     """
 
-    candidates: int = eqx.field(default=60, static=True, converter=plain)
+    candidates: int = eqx.field(default=60, static=True, converter=native)
     redraw: bool = eqx.field(default=False, static=True)
-    finalists: int = eqx.field(default=4, static=True, converter=plain)
-    draws: int = eqx.field(default=4, static=True, converter=plain)
+    finalists: int = eqx.field(default=4, static=True, converter=native)
+    draws: int = eqx.field(default=4, static=True, converter=native)
 
     name = "subpopulation"
     resumable = True

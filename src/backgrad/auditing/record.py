@@ -9,6 +9,7 @@ import numpy as np
 from ..evaluation.confusion import errors, shares
 from ..evaluation.defence_table import UNDEFENDED
 from ..evaluation.metrics import error_interval, half_width
+from ..report.schema import SCHEMA_VERSION
 from ..studies.plan import Outcome, plain
 from ..studies.results import TaskResults
 from .context import describe_estimator, describe_input, describe_threat, own_name
@@ -16,7 +17,6 @@ from .plan import Audit
 from .tasks import ROWS
 from .verdict import SOUND, Curve, breaking_point, gate, sentences
 
-SCHEMA_VERSION = "1.0"
 _MOST_SHIFTS = 20
 _MOST_IMAGES = 10
 # What the attack of an audit is called: its rows are optimised against the audited estimator, all at once.

@@ -10,10 +10,9 @@ from ..checks import check_share
 from ..errors import InputError
 from ..evaluation.metrics import error_interval
 from ..evaluation.security_curve import budget_of
+from ..report.schema import EXIT_CODES
 from ..spelling import spell_share
 
-#: Exit codes of a gate.
-PASSED, BROKEN, INCONCLUSIVE = 0, 1, 3
 #: Verdicts of an attack's health that let its numbers stand.
 SOUND = ("worked", "nothing to do")
 
@@ -129,7 +128,7 @@ def gate(curve: Curve | None, limit: float | None, at: float | None, health: Seq
         What audit.json holds under `gate`.
     """
     if curve is None or limit is None or at is None:
-        return {"limit": limit, "at": at, "error": None, "verdict": "not asked", "rules": [], "exit_code": PASSED}
+        return _answer("not asked", limit=limit, at=at, error=None, rules=[])
     values = curve.errors[curve.points == budget_of(at, _rows(curve))][0]
     mean, ends = float(values.mean()), error_interval(values)
     sick = [one for one in health if one not in SOUND]
@@ -139,13 +138,17 @@ def gate(curve: Curve | None, limit: float | None, at: float | None, health: Seq
         "inconclusive: the interval straddles the limit, there are fewer than 3 splits, or an attack did not work",
     ]
     if ends is not None and ends[0] > limit:
-        verdict, code = "broken", BROKEN
+        verdict = "broken"
     elif ends is not None and ends[1] <= limit and health and not sick:
-        verdict, code = "passed", PASSED
+        verdict = "passed"
     else:
-        verdict, code = "inconclusive", INCONCLUSIVE
+        verdict = "inconclusive"
     error = {"mean": mean, "interval": None if ends is None else list(ends), "splits": [float(v) for v in values]}
-    return {"limit": limit, "at": at, "error": error, "verdict": verdict, "rules": rules, "exit_code": code}
+    return _answer(verdict, limit=limit, at=at, error=error, rules=rules)
+
+
+def _answer(verdict: str, **found: Any) -> dict[str, Any]:
+    return {**found, "verdict": verdict, "exit_code": EXIT_CODES[verdict]}
 
 
 def check_gate(limit: float | None, at: float | None) -> None:

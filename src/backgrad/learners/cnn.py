@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..checks import check_count, check_not_negative, check_share, plain
+from ..checks import check_count, check_not_negative, check_share, native
 from ..devices import join, shares
 from ..errors import InputError
 from ..types import Samples, concatenate
@@ -82,14 +82,14 @@ class CNN(Learner):
 
     probabilistic: ClassVar[bool] = True
 
-    n_features: int = eqx.field(default=784, static=True, converter=plain)
-    n_classes: int = eqx.field(default=10, static=True, converter=plain)
-    image_shape: tuple[int, ...] | None = eqx.field(default=None, static=True, converter=plain)
-    channels: tuple[int, ...] = eqx.field(default=(32, 64), static=True, converter=plain)
-    dense: tuple[int, ...] = eqx.field(default=(128, 256), static=True, converter=plain)
+    n_features: int = eqx.field(default=784, static=True, converter=native)
+    n_classes: int = eqx.field(default=10, static=True, converter=native)
+    image_shape: tuple[int, ...] | None = eqx.field(default=None, static=True, converter=native)
+    channels: tuple[int, ...] = eqx.field(default=(32, 64), static=True, converter=native)
+    dense: tuple[int, ...] = eqx.field(default=(128, 256), static=True, converter=native)
     l2: Any = 0.001
     normalise: bool = eqx.field(default=False, static=True)
-    dropout: float = eqx.field(default=0.0, static=True, converter=plain)
+    dropout: float = eqx.field(default=0.0, static=True, converter=native)
     convolution: Literal["auto", "im2col", "lax"] = eqx.field(default="auto", static=True)
 
     def __check_init__(self):

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..checks import check_count, check_not_negative, check_positive, plain
+from ..checks import check_count, check_not_negative, check_positive, native
 from ..types import Samples
 from .base import Learner, cross_entropy, loss_after_first_layer, signed, softplus
 from .gram import GramSpace, gram_space
@@ -27,7 +27,7 @@ class Linear(Learner):
         l2: λ, the L2 strength; a float, or a scalar array to differentiate with respect to it.
     """
 
-    n_features: int = eqx.field(static=True, converter=plain)
+    n_features: int = eqx.field(static=True, converter=native)
     l2: Any = 0.0
 
     def __check_init__(self):
@@ -108,7 +108,7 @@ class SmoothSVM(BinaryLinear):
         smoothing: δ, the width of the quadratic part.
     """
 
-    smoothing: float = eqx.field(default=0.5, static=True, converter=plain)
+    smoothing: float = eqx.field(default=0.5, static=True, converter=native)
 
     def __check_init__(self):
         check_positive(smoothing=self.smoothing)
@@ -131,7 +131,7 @@ class MatrixLinear(Linear):
         n_classes: k.
     """
 
-    n_classes: int = eqx.field(default=2, static=True, converter=plain)
+    n_classes: int = eqx.field(default=2, static=True, converter=native)
 
     def __check_init__(self):
         check_count(n_classes=self.n_classes)
@@ -172,7 +172,7 @@ class Ridge(Linear):
 
     regression: ClassVar[bool] = True
 
-    n_responses: int = eqx.field(default=1, static=True, converter=plain)
+    n_responses: int = eqx.field(default=1, static=True, converter=native)
 
     def __check_init__(self):
         check_count(n_responses=self.n_responses)

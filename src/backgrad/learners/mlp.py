@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..checks import check_count, check_not_negative, plain
+from ..checks import check_count, check_not_negative, native
 from ..errors import InputError
 from ..types import Samples
 from .base import Learner, cross_entropy, loss_after_first_layer
@@ -109,9 +109,9 @@ class MLP(Layered):
 
     probabilistic: ClassVar[bool] = True
 
-    n_features: int = eqx.field(static=True, converter=plain)
-    n_classes: int = eqx.field(default=2, static=True, converter=plain)
-    hidden: tuple[int, ...] = eqx.field(default=(10,), static=True, converter=plain)
+    n_features: int = eqx.field(static=True, converter=native)
+    n_classes: int = eqx.field(default=2, static=True, converter=native)
+    hidden: tuple[int, ...] = eqx.field(default=(10,), static=True, converter=native)
     activation: Literal["tanh", "relu"] = eqx.field(default="tanh", static=True)
     l2: Any = 0.0
 
@@ -144,9 +144,9 @@ class RegressionMLP(Layered):
 
     regression: ClassVar[bool] = True
 
-    n_features: int = eqx.field(static=True, converter=plain)
-    n_responses: int = eqx.field(default=1, static=True, converter=plain)
-    hidden: tuple[int, ...] = eqx.field(default=(10,), static=True, converter=plain)
+    n_features: int = eqx.field(static=True, converter=native)
+    n_responses: int = eqx.field(default=1, static=True, converter=native)
+    hidden: tuple[int, ...] = eqx.field(default=(10,), static=True, converter=native)
     activation: Literal["tanh", "relu"] = eqx.field(default="tanh", static=True)
     l2: Any = 0.0
 

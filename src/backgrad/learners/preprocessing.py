@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import check_count, check_not_negative, plain
+from ..checks import check_count, check_not_negative, native
 from ..devices import join
 from ..errors import InputError
 from ..types import Params, Samples
@@ -202,7 +202,7 @@ class MinMaxScaled(Scaled):
         InputError: a range whose end is not above its start.
     """
 
-    feature_range: tuple[float, float] = eqx.field(default=(0.0, 1.0), static=True, converter=plain)
+    feature_range: tuple[float, float] = eqx.field(default=(0.0, 1.0), static=True, converter=native)
 
     def __check_init__(self):
         if not self.feature_range[0] < self.feature_range[1]:
@@ -283,7 +283,7 @@ class Selected(Masked):
         InputError: an unknown score, or n_selected that is not a positive whole number.
     """
 
-    n_selected: int = eqx.field(static=True, converter=plain)
+    n_selected: int = eqx.field(static=True, converter=native)
     score: Literal["anova", "variance"] = eqx.field(default="anova", static=True)
 
     def __check_init__(self):
@@ -306,7 +306,7 @@ class VarianceSelected(Masked):
         threshold: columns of at most this variance are dropped; constant ones always are.
     """
 
-    threshold: float = eqx.field(default=0.0, static=True, converter=plain)
+    threshold: float = eqx.field(default=0.0, static=True, converter=native)
 
     def __check_init__(self):
         check_not_negative(threshold=self.threshold)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..checks import check_count, check_not_negative, check_positive, plain
+from ..checks import check_count, check_not_negative, check_positive, native
 from ..errors import InputError
 from ..types import Params, Samples
 from .base import Learner, softplus
@@ -86,9 +86,9 @@ class OneVsRest(Linear):
             1 where omitted.
     """
 
-    n_classes: int = eqx.field(default=2, static=True, converter=plain)
+    n_classes: int = eqx.field(default=2, static=True, converter=native)
     margin_loss: str = eqx.field(default="squared_hinge", static=True)
-    smoothing: float = eqx.field(default=0.05, static=True, converter=plain)
+    smoothing: float = eqx.field(default=0.05, static=True, converter=native)
     positive_weight: Any = None
 
     def __check_init__(self):
@@ -209,7 +209,7 @@ class Intercept(Wrapped):
         scaling: σ, scikit-learn's intercept_scaling; None for no intercept. An intercept that is free needs no wrapper.
     """
 
-    scaling: float | None = eqx.field(default=None, static=True, converter=plain)
+    scaling: float | None = eqx.field(default=None, static=True, converter=native)
 
     def __check_init__(self):
         check_positive(scaling=self.scaling)

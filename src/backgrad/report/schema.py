@@ -25,7 +25,7 @@ from .results import (
     Transfer,
 )
 
-#: The version of the record that this room reads.
+#: The version of the record that this room reads, and that audits write.
 SCHEMA_VERSION = "1.0"
 #: The gate's exit codes.
 EXIT_CODES = {"passed": 0, "not asked": 0, "broken": 1, "inconclusive": 3}

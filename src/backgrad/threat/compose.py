@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import check_positive, plain
+from ..checks import check_positive, native
 from ..errors import InputError
 from .feasible import FeasibleSet, Points
 
@@ -37,7 +37,7 @@ class Columns(FeasibleSet):
                 f"{' …' if len(named) > 20 else ''}."
             )
 
-    def _pieces(self, points: Points) -> list[tuple[FeasibleSet, Points]]:
+    def _pieces(self, points: Points) -> list[tuple[FeasibleSet, Float[Array, "p _"]]]:
         """Return the parts that have columns, each with the points' columns that are its own."""
         width = sum(len(columns) for columns, _ in self.parts)
         if points.shape[1] != width:
@@ -164,7 +164,7 @@ class Immutable(Wrapped):
         InputError: where it meets points, a column that they do not have.
     """
 
-    columns: tuple[int, ...] = eqx.field(static=True, converter=plain)
+    columns: tuple[int, ...] = eqx.field(static=True, converter=native)
     start: Any = None
 
     def _fixed(self, points: Points) -> np.ndarray:
@@ -222,7 +222,7 @@ class Ball(Wrapped):
         InputError: an unknown norm, a radius that is not positive, or a base that is discrete.
     """
 
-    radius: float = eqx.field(static=True, converter=plain)
+    radius: float = eqx.field(static=True, converter=native)
     norm: str = eqx.field(default="l2", static=True)
     start: Any = None
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import plain
+from ..checks import native
 from ..errors import InputError
 from .feasible import Box, FeasibleSet, Points, unit
 
@@ -149,7 +149,7 @@ class OneHot(FeasibleSet):
         InputError: a group of fewer than one column.
     """
 
-    groups: tuple[int, ...] = eqx.field(static=True, converter=plain)
+    groups: tuple[int, ...] = eqx.field(static=True, converter=native)
 
     def __check_init__(self):
         if not self.groups or min(self.groups) < 1:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import plain
+from ..checks import native
 from ..errors import InputError
 
 Points = Float[Array, "p d"]
@@ -196,7 +196,7 @@ class Image(Box):
         InputError: where it is asked about points, a shape of another number of pixels.
     """
 
-    shape: tuple[int, ...] = eqx.field(default=(28, 28), static=True, converter=plain)
+    shape: tuple[int, ...] = eqx.field(default=(28, 28), static=True, converter=native)
 
     def contains(self, points: Points) -> Bool[Array, "p"]:
         """Tell which images hold pixels within the bounds only."""

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..checks import plain
+from ..checks import native
 from ..devices import on_host
 from ..errors import InputError
 from ..types import Params, Samples
@@ -114,7 +114,7 @@ class ErrorGeneric(Goal):
     """
 
     outer_loss: OuterLoss = SmoothZeroOne()
-    classes: tuple[int, ...] | None = eqx.field(default=None, static=True, converter=plain)
+    classes: tuple[int, ...] | None = eqx.field(default=None, static=True, converter=native)
 
     def wanted(self, validation: Samples) -> tuple[Samples, Any]:
         """Return the attacked rows under their true labels, and +1."""

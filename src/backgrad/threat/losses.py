@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..checks import check_positive, plain
+from ..checks import check_positive, native
 from ..errors import InputError
 
 
@@ -84,7 +84,7 @@ class SmoothZeroOne(OuterLoss):
         hold: whether the mean margin counts as a constant in gradients.
     """
 
-    width: float = eqx.field(default=0.5, static=True, converter=plain)
+    width: float = eqx.field(default=0.5, static=True, converter=native)
     hold: bool = eqx.field(default=False, static=True)
 
     def __check_init__(self):

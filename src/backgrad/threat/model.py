@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ..checks import check_count, plain
+from ..checks import check_count, native
 from .evasion import Evasion
 from .feasible import Box, FeasibleSet
 from .goals import ErrorGeneric, Goal
@@ -37,7 +37,7 @@ class ThreatModel:
     def __post_init__(self):
         """Check the budget, and keep it as a plain number, for results."""
         check_count(least=0, budget=self.budget)
-        object.__setattr__(self, "budget", plain(self.budget))
+        object.__setattr__(self, "budget", native(self.budget))
 
     def describe(self) -> dict[str, Any]:
         """Return the threat model as plain values, for results."""
