@@ -1,4 +1,21 @@
-"""Numbers as people write them."""
+"""Numbers as people write them, and the names that they meant."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(word: str, words: Iterable[str], *, most: int = 1) -> list[str]:
+    """Return the names that somebody may have meant by another, the likeliest first; in any case, if need be.
+
+    >>> nearest("KNN", ["knn", "trim"]), nearest("sphere", ["slab", "spheres", "spherical"], most=2), nearest("x", [])
+    (['knn'], ['spheres', 'spherical'], [])
+    """
+    # Long names and wide tables are not worth the time.
+    pool, word = [one for one in words if len(one) <= 100][:5000], word[:100]
+    lower = {one.lower(): one for one in pool}
+    return difflib.get_close_matches(word, pool, n=most) or [
+        lower[one] for one in difflib.get_close_matches(word.lower(), lower, n=most)
+    ]
 
 
 def spell_seconds(value: float) -> str:

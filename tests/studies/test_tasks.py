@@ -6,10 +6,11 @@ import pytest
 
 from backgrad.evaluation.poisoning import evaluate_split
 from backgrad.evaluation.words import Options, make_plan, open_data
+from backgrad.precision import float64
 from backgrad.studies.config import make_study, parse_study
 from backgrad.studies.plan import plain
 from backgrad.studies.store import Store
-from backgrad.studies.tasks import attack, in_float64
+from backgrad.studies.tasks import attack
 
 TINY = {"name": "tiny", "datasets": "blobs2", "points": 4, "train": 20, "validation": 40, "splits": 2, "seed": 3}
 TINY |= {"learners": "logistic", "steps": 30, "outer_steps": 3}
@@ -81,12 +82,12 @@ def test_float64_is_switched_on_for_a_block_of_this_thread_alone():
     seen = {}
     home = jax if hasattr(jax, "enable_x64") else jax.experimental
     with home.enable_x64(False):
-        with in_float64():
+        with float64():
             seen["inside"] = kind()
         seen["after"] = kind()
     thread = threading.Thread(target=lambda: seen.update(elsewhere=kind()))
     before = kind()
-    with in_float64():
+    with float64():
         thread.start()
         thread.join()
     assert (seen["inside"], seen["after"], seen["elsewhere"]) == (np.float64, np.float32, before)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..precision import float64
 from ..studies.plan import Outcome, canonical
-from ..studies.tasks import Task, in_float64, numbers
+from ..studies.tasks import Task, numbers
 from ..threads import one_thread
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def attack(
     from ..evaluation.poisoning import craft_on_split, training_sets
     from ..evaluation.victims import fit_victim, with_points
 
-    with one_thread, in_float64():
+    with one_thread, float64():
         problem, rows, own = open_split(settings, split, seed)
         table = Table(problem.imputed(rows.train), problem.y, problem.n_classes)
         crafted = _open_attacked(settings, problem)
@@ -115,7 +116,7 @@ def defend(
     from ..evaluation.words.defences import make_defences
     from ..learners.base import Member
 
-    with one_thread, in_float64():
+    with one_thread, float64():
         problem, rows, _ = open_split(settings, split, seed)
         audited = open_estimator(settings, "own", problem)
         plan = make_plan(settings, audited, problem)
@@ -158,7 +159,7 @@ def certify(
     from ..evaluation.plan import Table
     from ..evaluation.victims import with_points
 
-    with one_thread, in_float64():
+    with one_thread, float64():
         problem, rows, _ = open_split(settings, split, seed)
         table = Table(problem.imputed(rows.train), problem.y, problem.n_classes)
         ensemble = _ensemble(settings, open_estimator(settings, "own", problem)).fit(*with_points(table, rows, None))
@@ -241,7 +242,7 @@ def try_out(settings: Mapping[str, Any], seed: int) -> None:
     from ..evaluation.victims import fit_victim
     from ..learners.base import Member
 
-    with one_thread, in_float64():
+    with one_thread, float64():
         problem, rows, own = open_split(settings, 0, seed)
         audited = open_estimator(settings, "own", problem)
         if isinstance(audited.victim, Member):  # one of ours

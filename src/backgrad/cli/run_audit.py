@@ -23,11 +23,11 @@ from ..auditing.tasks import AUDIT_TASKS, HELD, make_plan, open_estimator, open_
 from ..auditing.verdict import check_gate, regate
 from ..datasets.registry import is_known
 from ..errors import InputError
+from ..precision import float64
 from ..report.files import check_writable
 from ..report.text import things, visible
 from ..spelling import spell_seconds, spell_share
 from ..studies.store import Store
-from ..studies.tasks import in_float64
 from .output import OutputFolder
 from .runs import do_runs, report_failures
 
@@ -319,7 +319,7 @@ def estimate_minutes(made: Audit) -> float:
     from ..evaluation.plan import Table as Rows
 
     settings = {**made.settings, "points": max(made.budgets.values())}
-    with in_float64():
+    with float64():
         _, rows, _ = open_split(settings, 0, made.seed)
         audited = open_estimator(settings, "own", made.problem)
         plan = make_plan(settings, audited, made.problem)

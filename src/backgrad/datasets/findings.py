@@ -1,6 +1,5 @@
 """What is wrong with a table, and what is worth knowing, collected in sentences."""
 
-import difflib
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,7 @@ import numpy as np
 from backgrad.datasets.columns import Values, categories_of
 from backgrad.datasets.raw import listed, quoted
 from backgrad.datasets.understood import Range
+from backgrad.spelling import nearest
 
 # More fractional values than this are no class labels.
 MOST_FRACTIONAL_CLASSES = 20
@@ -35,12 +35,7 @@ class Findings:
 def near(word: str, words: Iterable[str]) -> str:
     """Return a hint for a name that is not there."""
     words = list(words)
-    # Long names and wide tables are not worth the time.
-    pool = [w for w in words if len(w) <= 100][:5000]
-    close = difflib.get_close_matches(word[:100], pool, n=2)
-    if not close:
-        lower = {w.lower(): w for w in pool}
-        close = [lower[w] for w in difflib.get_close_matches(word[:100].lower(), lower, n=2)]
+    close = nearest(word, words, most=2)
     return f"did you mean {' or '.join(map(quoted, close))}?" if close else f"it has {listed(words)}."
 
 

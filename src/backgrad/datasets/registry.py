@@ -1,6 +1,5 @@
 """The table of data sets: adding one means adding one entry to `_ENTRIES`."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from backgrad.datasets import external, loaders, ransomware, synthetic
 from backgrad.datasets.dataset import Dataset, scale
 from backgrad.errors import DatasetError
+from backgrad.spelling import nearest
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ def unknown(name, *, also: str = "") -> DatasetError:
         also: what else it might have been, such as "a path".
     """
     also = f", or {also}" if also else ""
-    near = difflib.get_close_matches(str(name).lower(), _REGISTRY, n=1, cutoff=0.5)
+    near = nearest(str(name), _REGISTRY)
     hint = f"; did you mean {near[0]!r}?" if near else "; choose one of those."
     return DatasetError(f"Expected the name of a data set ({', '.join(_REGISTRY)}){also}, got {name!r}{hint}")
 

@@ -1,12 +1,12 @@
 """Sanitisers by name. Importing the table imports none of them, so that a command's help costs nothing."""
 
-import difflib
 import importlib
 import inspect
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError
+from ..spelling import nearest
 
 if TYPE_CHECKING:
     from .base import Sanitiser
@@ -66,7 +66,7 @@ def find(name: str) -> Entry:
         InputError: no sanitiser has this name.
     """
     if name not in SANITISERS:
-        near = difflib.get_close_matches(str(name).lower(), SANITISERS, n=1)
+        near = nearest(str(name), SANITISERS)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(SANITISERS)}."
         raise InputError(f"no defence that cleans rows is called {name!r}: {hint}")
     return SANITISERS[name]

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from ..adjoints.implicit import Implicit
 from ..errors import DivergenceError, NotConvergedError
 from ..learners.base import Member, per_weight
-from ..learners.fitting import float64
+from ..precision import float64
 from ..schedules import Converged
 from ..status import Status
 from ..threat.losses import LogLoss

@@ -22,6 +22,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..errors import InputError, UnsupportedError
+from ..precision import float64
 from ..schedules import Descent, Schedule, initial_key
 from ..training import train
 from ..types import Samples
@@ -32,7 +33,6 @@ from .fitting import (
     check_size,
     compute_scores,
     expected_failed_checks,
-    float64,
     judge,
     make_learner,
     weigh_rows,

@@ -32,14 +32,6 @@ DEFAULT_SCHEDULE = Descent(1000, optimiser=optax.adam(optax.cosine_decay_schedul
 Adam's steps do not grow with the features, so data that nobody scaled still train, if not always well."""
 
 
-def float64():
-    """Return a context in which JAX computes in float64; it ends with the block and holds for this thread alone."""
-    enable = getattr(jax, "enable_x64", None)
-    if enable is None:  # JAX before 0.8
-        from jax.experimental import enable_x64 as enable  # pyright: ignore[reportAttributeAccessIssue]
-    return enable(True)
-
-
 # --- learners and schedules -----------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..errors import InputError, UnsupportedError
+from ..precision import float64
 from ..schedules import Descent, Schedule, initial_key
 from ..training import train
 from ..types import Samples
@@ -29,7 +30,6 @@ from .fitting import (
     check_schedule,
     check_size,
     compute_scores,
-    float64,
     is_finished,
     judge,
     make_learner,

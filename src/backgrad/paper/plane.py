@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..precision import float64
 from ..studies.plan import Outcome, plain
-from ..studies.tasks import in_float64
 from ..threads import one_thread
 from .tasks import open_digits, split_of
 
@@ -43,7 +43,7 @@ def plane(
     from ..training import train
     from ..types import Samples, one_hot
 
-    with one_thread, in_float64():
+    with one_thread, float64():
         data = open_digits(settings["dataset"], None)
         plan = make_plan(Options(**plain(settings["options"])), data.dataset)
         rows = split_of(data, settings, seed, split)

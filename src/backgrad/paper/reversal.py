@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..precision import float64
 from ..studies.plan import Outcome
-from ..studies.tasks import in_float64, number
+from ..studies.tasks import number
 from ..threads import one_thread
 from .tasks import open_digits, split_of
 
@@ -38,7 +39,7 @@ def reversal(
 
     counts = settings["counts"]
     found: dict[str, list[list[float | None]]] = {"cosine": [[] for _ in counts], "drift": [[] for _ in counts]}
-    with one_thread, in_float64():
+    with one_thread, float64():
         for done, steps in enumerate(settings["steps"], 1):
             make, points = _problem(settings, seed, split, steps=steps)
             exactly, reversing = make(Checkpointed(), gram=None), make(BackGradient(), gram=None)
@@ -132,7 +133,7 @@ def cost(
         "implicit, dense": Implicit("dense", throw=False),
     }
     cases, seconds = [], {}
-    with one_thread, in_float64():
+    with one_thread, float64():
         total = len(settings["sides"]) * len(settings["steps"])
         for done, (side, steps) in enumerate((a, b) for a in settings["sides"] for b in settings["steps"]):
             make, points = _problem(settings, seed, split, steps=steps, side=side)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..precision import float64
 from ..studies.plan import Outcome, plain
-from ..studies.tasks import Task, attack_data, in_float64, numbers
+from ..studies.tasks import Task, attack_data, numbers
 from ..threads import one_thread
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def split_of(data: "Data", settings: Mapping[str, Any], seed: int, split: int) -
 
 def in_precision(name: str) -> contextlib.AbstractContextManager[None]:
     """Let JAX compute in `"float64"` or `"float32"` for the length of a block."""
-    return in_float64() if name == "float64" else contextlib.nullcontext()
+    return float64() if name == "float64" else contextlib.nullcontext()
 
 
 def retrained(

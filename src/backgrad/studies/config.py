@@ -19,7 +19,6 @@ are reported together.
 """
 
 import dataclasses
-import difflib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,6 +40,7 @@ from pydantic_core import PydanticCustomError
 
 from ..errors import InputError
 from ..plain_yaml import read_yaml
+from ..spelling import nearest
 from .plan import Run, Study
 from .tasks import TASKS, file_digest
 
@@ -103,7 +103,7 @@ def _dataset(value: Any) -> Any:
 
 def _near(word: Any, words: Iterable[str]) -> str:
     """Return a hint at the word that was probably meant."""
-    found = difflib.get_close_matches(str(word), list(words), n=1, cutoff=0.6)
+    found = nearest(str(word), words)
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 

@@ -4,20 +4,20 @@ A task is a function (settings, split, seed, progress) → `Outcome` that depend
 machine, the number of workers or the runs before it.
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import importlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..precision import float64
 from ..threads import one_thread
 from .plan import Outcome, Run, canonical, plain
 
@@ -82,19 +82,6 @@ def check_tasks(runs: Sequence[Run], tasks: Mapping[str, Task]) -> None:
             resolve(check)(group)
 
 
-@contextlib.contextmanager
-def in_float64() -> Iterator[None]:
-    """Let JAX compute in float64 for the length of a block, in this thread alone."""
-    import jax
-    import jax.experimental
-
-    # Its home in JAX 0.8 and later, and before.
-    home: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
-    switch = home.enable_x64
-    with switch(True):
-        yield
-
-
 # --- the task `attack` ----------------------------------------------------------------------------
 
 
@@ -118,7 +105,7 @@ def attack(
     from ..evaluation.poisoning import evaluate_split
     from ..evaluation.words import make_plan
 
-    with one_thread, in_float64():
+    with one_thread, float64():
         data = attack_data(settings["data"])
         found_plan = make_plan(_options(settings), data.dataset)
         rows = _rows(data, settings, seed, range(split, split + 1), not found_plan.threat.knowledge.knows_rows)[0]
@@ -150,7 +137,7 @@ def check_attacks(runs: Sequence[Run]) -> None:
     for (text, seed), numbers in splits.items():
         mine = settings[text]
         try:
-            with in_float64():
+            with float64():
                 data = attack_data(mine["data"])
                 found_plan = make_plan(_options(mine), data.dataset)
             rows = _rows(data, mine, seed, sorted(numbers), not found_plan.threat.knowledge.knows_rows)

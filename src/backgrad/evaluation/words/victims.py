@@ -1,12 +1,12 @@
 """Victims and surrogates by name."""
 
 import dataclasses
-import difflib
 from typing import Any
 
 from ...datasets import Dataset
 from ...errors import InputError
 from ...learners.catalogue import LEARNER_NAMES, default_schedule, learner_names, make_learner
+from ...spelling import nearest
 from ...threat.knowledge import Member
 
 
@@ -104,7 +104,7 @@ def _estimator(name: str, data: Dataset) -> Any:
     kind = "regressor" if data.is_regression else "classifier"
     known = dict(all_estimators(type_filter=kind))
     if name not in known:
-        near = difflib.get_close_matches(name, [*known, *LEARNER_NAMES], n=1)
+        near = nearest(name, [*known, *LEARNER_NAMES])
         hint = f"did you mean {near[0]}?" if near else "RandomForestClassifier is one, for example."
         raise InputError(
             f"--victims must be learners ({', '.join(LEARNER_NAMES)}) or {kind}s of scikit-learn; got {name!r}: {hint}"
