@@ -43,3 +43,12 @@ def spell_share(value: float) -> str:
     '12.5 %'
     """
     return f"{100 * value:.1f} %"
+
+
+def things(value: int, one: str, many: str | None = None) -> str:
+    """Write a number of things.
+
+    >>> things(1, "row"), things(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{value:,} {one if value == 1 else many or one + 's'}"

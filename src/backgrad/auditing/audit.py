@@ -3,11 +3,9 @@
 import dataclasses
 import platform
 import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ import numpy as np
 from .._version import __version__
 from ..errors import InputError
 from ..identity import identify
-from ..report.text import things
-from ..studies.plan import Study, code_version
+from ..spelling import things
+from ..studies.plan import Study, code_version, package_versions
 from ..studies.results import TaskResults
 from ..studies.runner import Progress, run_study
 from ..studies.store import Store
@@ -28,8 +26,6 @@ from .profiles import PROFILES, Profile
 from .record import make_record
 from .tasks import AUDIT_TASKS, HELD, try_out
 from .verdict import check_gate
-
-_PACKAGES = ("jax", "jaxlib", "equinox", "numpy", "scipy", "scikit-learn", "imbalanced-learn")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,13 +190,11 @@ def command_line(words: Sequence[str], options: Mapping[str, Any]) -> str:
 
 def describe_environment() -> dict[str, Any]:
     """Return the versions that numbers depend on."""
-    packages = {}
-    for name in _PACKAGES:
-        try:
-            packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # installed without its metadata
-            packages[name] = "unknown"
-    return {"python": sys.version.split()[0], "platform": platform.platform(terse=True), "packages": packages}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "packages": package_versions(),
+    }
 
 
 def _features(X: Any) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..evaluation.metrics import error_interval
 from ..evaluation.security_curve import budget_of
 from ..report.schema import EXIT_CODES
-from ..spelling import spell_share
+from ..spelling import spell_share, things
 
 #: Verdicts of an attack's health that let its numbers stand.
 SOUND = ("worked", "nothing to do")
@@ -100,9 +100,9 @@ def _crossing(fractions: np.ndarray, values: np.ndarray, limit: float) -> float 
 def _breaking_sentence(
     curve: Curve, limit: float, at: float | None, points: int | None, interval: list[float | None] | None
 ) -> str:
-    if at is None:
+    if at is None or points is None:
         return (
-            f"The mean error stayed within {spell_share(limit)} up to {curve.points[-1]} poisoned rows "
+            f"The mean error stayed within {spell_share(limit)} up to {things(int(curve.points[-1]), 'poisoned row')} "
             f"({spell_share(curve.fractions[-1])}), the most that were tried. A sharper attack may break it."
         )
     if at == 0:
@@ -111,7 +111,7 @@ def _breaking_sentence(
     if interval is not None and interval[0] is not None:
         upper = f"more than {spell_share(curve.fractions[-1])}" if interval[1] is None else spell_share(interval[1])
         between = f", with 95 % confidence between {spell_share(interval[0])} and {upper}"
-    rows = "1 row" if points == 1 else f"{points} rows"
+    rows = things(points, "row")
     return f"The mean error passes {spell_share(limit)} at {spell_share(at)} of poisoned rows, about {rows}{between}."
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..spelling import things
 from ..studies.claims import host, is_gone
 
 
@@ -139,7 +140,7 @@ def print_health(console: Any, what: str, verdicts: Sequence[str]) -> None:
     bad = [verdict for verdict in verdicts if verdict != "worked"]
     if bad:
         words = ", ".join(f"{bad.count(verdict)} {verdict}" for verdict in dict.fromkeys(bad))
-        console.print(f"Attack health {what}: {words} of {len(verdicts)} splits.")
+        console.print(f"Attack health {what}: {words} of {things(len(verdicts), 'split')}.")
 
 
 def figure_writer(draw: Callable[[], Any]) -> Callable[[Path], None]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import platform
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,14 @@ from .._version import __version__
 from ..attacks.health import AttackHealth
 from ..evaluation.poisoning import ERRORS, SplitOutcome, summarise
 from ..schedules import Descent, Schedule
+from ..studies.plan import package_versions
 from ..studies.tasks import number
 from .session import Session
-
-_PACKAGES = ("jax", "jaxlib", "equinox", "lineax", "numpy", "optax", "optimistix", "scikit-learn")
 
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
-    return {
-        "backgrad": __version__,
-        "python": platform.python_version(),
-        **{n: version(n) for n in _PACKAGES},
-    }
+    return {"backgrad": __version__, "python": platform.python_version(), **package_versions()}
 
 
 def describe_schedule(schedule: Schedule) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..evaluation.poisoning import ERRORS, SplitOutcome, evaluate_split, summarise
 from ..evaluation.security_curve import budget_of
 from ..evaluation.words import make_victims
-from ..report.text import things
+from ..spelling import things
 from .interrupt import deferred_interrupt
 from .output import OutputFolder, on_terminal
 from .record import arrays, describe_run

@@ -25,8 +25,8 @@ from ..datasets.registry import is_known
 from ..errors import InputError
 from ..precision import float64
 from ..report.files import check_writable
-from ..report.text import things, visible
-from ..spelling import spell_seconds, spell_share
+from ..report.text import visible
+from ..spelling import spell_seconds, spell_share, things
 from ..studies.store import Store
 from .output import OutputFolder
 from .runs import do_runs, report_failures

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..evaluation.security_curve import CURVES, BreakingPoint, SecurityCurve, breaking_point, budget_of, security_curve
 from ..evaluation.victims import fit_victim
 from ..evaluation.words import make_victims
-from ..report.text import things
+from ..spelling import things
 from ..threat.knowledge import Member
 from .output import OutputFolder, figure_writer, print_health
 from .record import as_json, describe_session, versions

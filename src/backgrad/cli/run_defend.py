@@ -17,6 +17,7 @@ from ..evaluation.security_curve import budget_of
 from ..evaluation.words.defences import make_defences
 from ..evaluation.words.victims import split_names
 from ..learners.base import Member
+from ..spelling import things
 from .output import OutputFolder, figure_writer, print_health
 from .record import as_json, describe_session, versions
 from .session import Session, check_points, open_session, parse_fractions, watch
@@ -120,8 +121,8 @@ def _print(console: Console, session: Session, found: DefenceTable, out: Path) -
     splits = found.label_flips.shape[1]
     for b, (budget, fraction) in enumerate(zip(found.budgets, found.fractions, strict=True)):
         title = (
-            f"{session.data.dataset.name}: test error of {session.options.learner} with {budget} points "
-            f"({fraction:.0%}), mean of {splits} splits"
+            f"{session.data.dataset.name}: test error of {session.options.learner} with {things(budget, 'point')} "
+            f"({fraction:.0%}), mean of {things(splits, 'split')}"
         )
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("defence", no_wrap=True)

@@ -13,7 +13,7 @@ from ..evaluation.transfer import TransferMatrix, transfer_matrix
 from ..evaluation.words import make_victims
 from ..evaluation.words.victims import make_surrogates
 from ..learners.base import Member
-from ..report.text import things
+from ..spelling import things
 from .output import OutputFolder, figure_writer, print_health
 from .record import as_json, describe_schedule, describe_session, versions
 from .session import Session, open_session, print_scale, watch
@@ -96,7 +96,7 @@ def _print(console: Console, session: Session, found: TransferMatrix, out: Path)
     classes = session.data.table.n_classes > 0
     kind = "test errors" if classes else "mean squared errors"
     budget, splits = session.plan.threat.budget, len(session.splits)
-    title = f"{session.data.dataset.name}: {kind} with {things(budget, 'point')}, mean of {splits}"
+    title = f"{session.data.dataset.name}: {kind} with {things(budget, 'point')}, mean of {things(splits, 'split')}"
     # Victims go down the page: their names are long, and there may be many.
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("victim", no_wrap=True)

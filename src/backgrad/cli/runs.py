@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..spelling import spell_seconds
+from ..spelling import spell_seconds, things
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,16 +162,12 @@ def _stage(run: "Run") -> str:
 
 def _left(state: "Progress") -> str:
     if state.waiting:
-        from ..report.text import things
-
         return f"waiting for {things(state.waiting, 'run')} of another process"
     return "" if state.seconds_left is None else f"about {spell_seconds(state.seconds_left)} left"
 
 
 def report_failures(failures: tuple["Finished", ...], command: str) -> int:
     """Say which runs failed and why, with a log of those that no input explains; return the exit code."""
-    from ..report.text import things
-
     causes = list(dict.fromkeys(str(failure.error) for failure in failures))
     listed = " ".join(f"({number}) {cause}" for number, cause in enumerate(causes[:5], 1))
     more = f" and {len(causes) - 5} more" if len(causes) > 5 else ""

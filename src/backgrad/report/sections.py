@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..spelling import things
 from . import tables, text, words
 from .pick import most_damaged, most_shifted
 from .results import BreakingPoint, Curve
@@ -106,7 +107,7 @@ def _data(audit: AuditRecord) -> Section:
     for one in given.columns:
         kinds[one.kind] = kinds.get(one.kind, 0) + 1
     used = sum(one.used for one in given.columns)
-    rows = f"{text.things(given.used_rows, 'row')} of {given.rows:,}: {given.train_rows:,} to train, "
+    rows = f"{things(given.used_rows, 'row')} of {given.rows:,}: {given.train_rows:,} to train, "
     rows += f"{given.validation_rows:,} to validate, {given.test_rows:,} to test"
     rest = given.used_rows - given.train_rows - given.validation_rows - given.test_rows
     rows += f", {rest:,} that defences may trust" if rest > 0 else ""
@@ -117,7 +118,7 @@ def _data(audit: AuditRecord) -> Section:
             "Columns",
             f"{used:,} of {len(given.columns):,} used; {', '.join(f'{n:,} {kind}' for kind, n in kinds.items())}",
         ),
-        ("Target", f"{text.shorten(target.column, 200)}, {text.things(len(target.classes), 'class', 'classes')}"),
+        ("Target", f"{text.shorten(target.column, 200)}, {things(len(target.classes), 'class', 'classes')}"),
         ("Pipeline", pipeline.description),
         ("Gradient", f"{pipeline.surrogate}: {pipeline.sentence}"),
         ("Error without an attack", text.estimate(audit.baseline.error.mean, audit.baseline.error.interval)),
@@ -150,9 +151,7 @@ def _curve(audit: AuditRecord) -> Section:
     )
     table = tables.curve(first, "Mean error on test rows, with the 95 % interval in brackets")
     pictures = [Picture("curve", alt, [table])]
-    last = (
-        f"With {text.things(first.points[-1], 'poisoned row')} ({text.fraction(first.fractions[-1])}), the mean error "
-    )
+    last = f"With {things(first.points[-1], 'poisoned row')} ({text.fraction(first.fractions[-1])}), the mean error "
     last += (
         f"is {text.percent(first.poisoned.mean[-1])} under optimised rows, {text.percent(first.label_flips.mean[-1])} "
     )
@@ -176,7 +175,7 @@ def _breaking_point(audit: AuditRecord) -> Section | None:
 
 
 def _breaking_facts(point: BreakingPoint) -> list[tuple[str, str]]:
-    budget = f"{text.things(point.most_points, 'row')} ({text.fraction(point.most_fraction)})"
+    budget = f"{things(point.most_points, 'row')} ({text.fraction(point.most_fraction)})"
     return [
         ("Limit on the error", text.fraction(point.limit)),
         ("Smallest share that breaks it", "not reached" if point.fraction is None else text.fraction(point.fraction)),
@@ -211,8 +210,8 @@ def _transfer(audit: AuditRecord) -> Section | None:
     if found is None:
         return None
     known = [(error, i, j) for i, row in enumerate(found.errors) for j, error in enumerate(row) if error is not None]
-    alt = f"Matrix of the error of {text.things(len(found.victims), 'victim')} on rows crafted against "
-    alt += f"{text.things(len(found.surrogates), 'learner')}."
+    alt = f"Matrix of the error of {things(len(found.victims), 'victim')} on rows crafted against "
+    alt += f"{things(len(found.surrogates), 'learner')}."
     if known:
         error, i, j = max(known)
         alt += (
@@ -242,7 +241,7 @@ def _certificates(audit: AuditRecord) -> Section | None:
     alt = "Step chart of the certified error of the defended model against the number of poisoned rows, from "
     alt += f"{text.percent(found.certified_error[0])} at {found.budgets[0]:,} to "
     alt += f"{text.percent(found.certified_error[-1])} at "
-    alt += f"{text.things(found.budgets[-1], 'row')}, with {text.things(len(found.measured), 'measured error')}."
+    alt += f"{things(found.budgets[-1], 'row')}, with {things(len(found.measured), 'measured error')}."
     facts = [("Method", found.method)]
     if found.partitions is not None:
         facts.append(("Partitions", text.count(found.partitions)))

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from ..spelling import things
 from . import text
 from .parts import Column, Input
 from .pick import columns_first_noted, most_changed_classes, most_damaged, most_shifted
@@ -89,7 +90,7 @@ def columns(given: Input) -> Table:
 
 def _range(one: Column) -> str:
     if one.categories is not None:
-        return text.things(one.categories, "category", "categories")
+        return things(one.categories, "category", "categories")
     if one.low is None and one.high is None:
         return text.NONE
     return f"{text.number(one.low, '.4g')} to {text.number(one.high, '.4g')}"
@@ -244,7 +245,7 @@ def health(found: Health) -> Table:
         errors = [text.number(value, ".1e") for value in (one.gradient_error_first, one.gradient_error_last)]
         rise = [text.number(value) for value in (one.objective_start, one.objective_best, one.gain_left)]
         verdict = f"{one.verdict}: {one.sentence}"
-        head = f"{one.split} ({text.things(one.points, 'row')})"
+        head = f"{one.split} ({things(one.points, 'row')})"
         rows.append([head, *errors, *rise, text.percent(one.share_at_bounds, ".0f"), verdict])
     heads = ["Split", "Gradient error, first", "Gradient error, last", "Objective, start", "Objective, best"]
     heads += ["Gain left", "Coordinates at bounds", "Verdict"]

@@ -106,15 +106,6 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def things(value: int, one: str, many: str | None = None) -> str:
-    """Write a number of things.
-
-    >>> things(1, "row"), things(1200, "row")
-    ('1 row', '1,200 rows')
-    """
-    return f"{value:,} {one if value == 1 else many or one + 's'}"
-
-
 def between(ends: Sequence[float | None] | None, write: Callable[[float | None], str] = percent) -> str:
     """Write an interval; an end that is none lies beyond what was tried."""
     if ends is None or all(end is None for end in ends):

@@ -14,6 +14,7 @@ import json
 import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from .._version import __version__
 from ..errors import InputError
 
 PACKAGE = __name__.partition(".")[0]
+_ARRAYS = ("jax", "jaxlib", "equinox", "lineax", "optax", "optimistix")
+_PACKAGES = (*_ARRAYS, "numpy", "scipy", "scikit-learn", "imbalanced-learn")
 
 
 class Frozen(Mapping[str, Any]):
@@ -78,6 +81,17 @@ def plain(value: Any) -> Any:
 def canonical(value: Any) -> str:
     """Return the one JSON text of a value: keys sorted, no spaces, ASCII alone, finite numbers."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that numbers depend on."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # installed without its metadata
+            found[name] = "unknown"
+    return found
 
 
 @functools.cache
