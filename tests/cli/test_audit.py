@@ -194,5 +194,15 @@ def test_folders_that_hold_no_audit_are_refused(tmp_path):
         code, _, err = run(verb[0], tmp_path, *verb[1:])
         assert code == 2
         assert "run backgrad audit" in err
-    (tmp_path / "audit.json").write_text('{"schema_version": "1.0"}')
-    assert run("report", tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "damaged", [b'{"schema_version": "1.0"}', b'{"schema_version": "1', b"[" * 100_000, b"\xff\xfe", b"[1, 2]", b""]
+)
+@pytest.mark.parametrize("verb", ["report", "gate"])
+def test_a_damaged_record_is_refused_in_a_sentence(tmp_path, verb, damaged):
+    (tmp_path / "audit.json").write_bytes(damaged)
+    code, _, err = run(verb, tmp_path, *(["--limit", "0.2", "--at", "0.05"] if verb == "gate" else []))
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1

@@ -74,10 +74,9 @@ def test_an_estimate_of_a_search_that_fits_an_estimator_counts_its_fits():
     assert found.attack >= 0.02 * fitted.attack.evaluations
 
 
-def test_an_estimate_adds_up_and_says_what_takes_longest(one):
+def test_an_estimate_adds_up(one):
     assert tuple(one.parts) == PARTS
     assert one.seconds == pytest.approx(sum(one.parts.values()))
-    assert one.parts[one.dominant] == max(one.parts.values())
     assert all(value >= 0 for value in one.parts.values())
     assert one.compilation > one.training > 0
 

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import DATA, RUN, SEARCH, SURROGATES, THREAT, VICTIM, with_options
+from .options import DATA, RUN, SEARCH, SURROGATES, THREAT, TRAINING, VICTIM, with_options
 
 _RUN = "Evaluation"
 
 
-@with_options(DATA, VICTIM, SEARCH, THREAT, SURROGATES, RUN)
+@with_options(DATA, VICTIM, SEARCH, TRAINING, THREAT, SURROGATES, RUN)
 def attack(
     points: Annotated[
         int | None, typer.Option(help="Poisoning points to add (default: 20).", rich_help_panel="Attacker")

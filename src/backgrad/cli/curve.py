@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from .choices import Criterion
-from .options import DATA, RUN, SEARCH, SURROGATES, THREAT, VICTIM, with_options
+from .options import DATA, RUN, SEARCH, SURROGATES, THREAT, TRAINING, VICTIM, with_options
 
 _RUN = "Evaluation"
 
 
-@with_options(DATA, VICTIM, SEARCH, THREAT, SURROGATES, RUN)
+@with_options(DATA, VICTIM, SEARCH, TRAINING, THREAT, SURROGATES, RUN)
 def curve(
     fractions: Annotated[
         str, typer.Option(help="Shares of poisoned rows among all training rows.", rich_help_panel=_RUN)

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import DATA, RUN, SEARCH, THREAT, VICTIM, of_classes, with_options
+from .options import DATA, RUN, SEARCH, THREAT, TRAINING, VICTIM, of_classes, with_options
 
 _RUN = "Evaluation"
 
 
-@with_options(of_classes(DATA, VICTIM, SEARCH, THREAT), RUN)
+@with_options(of_classes(DATA, VICTIM, SEARCH, TRAINING, THREAT), RUN)
 def defend(
     defences: Annotated[
         str | None,

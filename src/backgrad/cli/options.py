@@ -67,10 +67,6 @@ SEARCH: Group = {
         Objective, "Outer loss to maximise on validation rows (default: zero-one; squared for responses).", _ATTACK
     ),
     "adjoint": option(AdjointName, "How gradients go back through training.", _ATTACK, AdjointName.checkpointed),
-    "attack_step_size": option(
-        float, "The attacker's own training step (default: the victim's; cnn: a fifth of it).", _ATTACK
-    ),
-    "attack_steps": option(int, "The attacker's own training steps (default: the victim's).", _ATTACK),
     "outer_step_size": option(float, "Length of a point's step (default: 1; discrete joint: 0.2).", _ATTACK),
     "outer_steps": option(
         int,
@@ -99,6 +95,13 @@ SEARCH: Group = {
         _ATTACK,
     ),
     "epsilon": option(float, "Gain below which a point stops (default: 1e-5; greedy and coordinate).", _ATTACK),
+}
+# Of attacks on one learner; a verb that crafts against several trains each by a schedule of its own.
+TRAINING: Group = {
+    "attack_step_size": option(
+        float, "The attacker's own training step (default: the victim's; cnn: a fifth of it).", _ATTACK
+    ),
+    "attack_steps": option(int, "The attacker's own training steps (default: the victim's).", _ATTACK),
 }
 SURROGATES: Group = {
     "surrogates": option(

@@ -202,7 +202,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{folder} must be the folder of an audit, and holds no {_RECORD}: run backgrad audit."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} must be the record of an audit, and cannot be read ({error}): audit again.") from None
     validate(record)
     return record

@@ -43,8 +43,4 @@ def transfer(
     """
     from .run_transfer import run_transfer
 
-    if not (given["attack_steps"] is None and given["attack_step_size"] is None):
-        raise typer.BadParameter(
-            "transfer trains each surrogate by a schedule of its own: leave --attack-steps and --attack-step-size out"
-        )
     run_transfer(given, points=points, surrogates=surrogates, victims=victims, out=out)

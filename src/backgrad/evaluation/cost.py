@@ -80,11 +80,6 @@ class CostEstimate:
         """All parts together."""
         return sum(self.parts.values())
 
-    @property
-    def dominant(self) -> str:
-        """The part that takes longest."""
-        return max(self.parts, key=lambda name: self.parts[name])
-
 
 class _Split(NamedTuple):
     """One split at one budget: seconds of its parts, hypergradients, seconds of one, and bytes.

@@ -19,9 +19,6 @@ from .schema import AuditRecord, validate
 from .sections import Section, make_sections
 from .svg import inline_svg
 
-#: The most bytes of a page; sections are bounded so that none comes near.
-MOST_BYTES = 5_000_000
-
 
 def render(record: Mapping[str, Any] | AuditRecord) -> str:
     """Return the page of an audit.

@@ -33,11 +33,6 @@ class Data:
         """The least and greatest response, which became 0 and 1; None for classes."""
         return _range(self.dataset) if self.dataset.is_regression else None
 
-    @property
-    def is_image(self) -> bool:
-        """Whether rows are square grey images."""
-        return self.dataset.feature_names[0].startswith("pixel")
-
     def splits(
         self, *, train: int, validation: int, seed: int, count: int, surrogate: bool = False, official: bool = False
     ) -> list[Rows]:
