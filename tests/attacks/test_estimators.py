@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 import backgrad as bg
-from backgrad.errors import InputError, UnsupportedError
+from backgrad.errors import EmptyClassError, InputError, UnsupportedError
 
 BOX = bg.Box(-1e6, 1e6)
 
@@ -114,3 +114,18 @@ def test_goals_and_weights_say_which_rows_matter():
 def test_bad_input_is_one_sentence(settings, error_type, words):
     with pytest.raises(error_type, match=words):
         craft(KNeighborsClassifier(), **settings)
+
+
+def test_what_cannot_be_fitted_is_no_success():
+    class Refuses(KNeighborsClassifier):
+        """Cannot be fitted to more than a few rows of class 0 that lie where those of class 1 do."""
+
+        def fit(self, X, y):
+            if ((y == 0) & (X[:, 1] > 2)).sum() > 3:
+                raise EmptyClassError("a class would lose all its rows.")
+            return super().fit(X, y)
+
+    result = craft(Refuses(5))
+    assert (result.trace == -1).any()
+    assert result.health.objective_best > 0
+    assert ((result.labels == 0) & (result.points[:, 1] > 2)).sum() <= 3

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from sklearn.naive_bayes import GaussianNB
+from sklearn.tree import DecisionTreeClassifier
 
 import backgrad as bg
 from backgrad.defences.base import Sanitiser
@@ -13,6 +14,7 @@ from backgrad.defences.loss import LossTrim
 from backgrad.errors import InputError, NumericalError, TrustedRowsError
 from backgrad.evaluation.defence_table import MEASURES, defence_table
 from backgrad.evaluation.displays.defence_table import DefenceTableDisplay
+from backgrad.evaluation.plan import Fitted
 from backgrad.evaluation.poisoning import craft_on_split, evaluate_split
 from backgrad.learners.base import Member
 
@@ -243,3 +245,42 @@ def test_measures_are_complete(found):
     assert set(found.measures) == set(MEASURES)
     assert all(values.shape == (len(found.names), 1, SPLITS) for values in found.measures.values())
     assert found.fractions[0] == P / (20 + P)
+
+
+class Watcher(Nothing):
+    """Removes rows of class 1 that lie further left than any clean one, and says nothing to attackers."""
+
+    applied = []  # noqa: RUF012
+
+    def suspicion(self, x, y):
+        self.applied.append(len(x))
+        return np.where(y == 1, -x[:, 0], -np.inf)
+
+    def marks(self, suspicion, y):
+        return suspicion > self.limit, np.full(len(y), self.limit)
+
+
+def test_who_attacks_an_estimator_without_gradient_applies_the_defence_in_every_trial():
+    rows = splits()[:1]
+    attack = bg.SubpopulationAttack(12)
+    tree = DecisionTreeClassifier(max_depth=2, random_state=0)
+    plan = dataclasses.replace(PLAN, fitted=Fitted(tree, attack))
+    clean = DATA.x[rows[0].train][DATA.y[rows[0].train] == 1]
+    Watcher.limit, Watcher.applied = -clean[:, 0].min(), []
+    table = measure({"watcher": Watcher(), "loses": LosesAClass()}, plan=plan, rows=rows, victim=tree)
+    assert Watcher.applied.count(20 + P) >= attack.evaluations
+    # Nobody but the search knew what this defence lets pass.
+    assert table.of("adaptive_error", "watcher")[0, 0] >= table.of("oblivious_error", "watcher")[0, 0]
+    assert not any("judged only" in warning and "watcher" in warning for warning in table.warnings)
+    # What leaves a class without rows is no success: no points are kept for it, and the table says so.
+    assert np.isnan(table.of("adaptive_error", "loses")).all()
+
+
+def test_a_defence_that_trains_often_is_evaded_by_gradients():
+    tree = DecisionTreeClassifier(max_depth=2, random_state=0)
+    plan = dataclasses.replace(PLAN, fitted=Fitted(tree, bg.SubpopulationAttack(4)))
+    watcher = type("Slow", (Watcher,), {"trains_often": True, "limit": 1e9, "applied": []})
+    table = measure({"slow": watcher()}, plan=plan, rows=splits()[:1], victim=tree)
+    assert len(watcher.applied) < 8
+    assert np.isnan(table.of("adaptive_error", "slow")).all()
+    assert any(warning.startswith("slow: judged only") for warning in table.warnings)

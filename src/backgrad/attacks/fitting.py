@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import on_host
+from ..errors import EmptyClassError, NumericalError
 from ..learners.seeding import fit_seeded, open_states
 from ..threat.goals import Goal
 from ..types import Samples, with_added
@@ -43,6 +44,9 @@ class Fits:
             draw: of the open random states.
         """
         state = int(np.random.SeedSequence([self._seed, draw]).generate_state(1)[0]) % 2**31
-        fitted = fit_seeded(self._estimator, *with_added(*self._rows, (x, labels)), seed=state)
+        try:
+            fitted = fit_seeded(self._estimator, *with_added(*self._rows, (x, labels)), seed=state)
+        except (EmptyClassError, NumericalError):  # a defence that lets nothing be trained: the owner would notice
+            return -1.0
         wrong = np.asarray(fitted.predict(self._x)) != self._labels
         return float(self._sign * (self._weight @ wrong) / self._weight.sum())

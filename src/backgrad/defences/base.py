@@ -49,6 +49,8 @@ class Sanitiser(BaseSampler):
     measure: ClassVar[str] = "suspicion"
     #: Whether the defence believes trusted rows, and cannot do without.
     needs_trusted: ClassVar[bool] = False
+    #: Whether it trains models many times over, so that nobody applies it in every trial of a search.
+    trains_often: ClassVar[bool] = False
 
     classes_: np.ndarray
     suspicion_: np.ndarray

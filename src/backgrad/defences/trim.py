@@ -307,6 +307,8 @@ class Trim(Trimming):
         EmptyClassError: from every start a class would lose all its rows.
     """
 
+    trains_often = True
+
     def __init__(
         self,
         *,

@@ -173,6 +173,7 @@ class RONI(TrustingSanitiser):
     """
 
     measure = "impact on trusted rows"
+    trains_often = True
 
     def __init__(
         self,

@@ -3,9 +3,10 @@
 On every split, points are crafted against the victim as it is (the *oblivious* attack). Every defence is then applied
 to the clean rows, to see what it costs, and to clean rows and points. Where it says what an attacker who knows it would
 keep to, points are crafted again with that in the loop (the *adaptive* attack), several times over: with a margin and
-without, against what the defence makes of the clean rows and of the poisoned ones. Of these, of the oblivious points
-and of the label flips they start from, the attacker takes those that do most harm on the validation rows to the victim
-behind the real defence. The test rows are used once, for the table.
+without, against what the defence makes of the clean rows and of the poisoned ones. Where the victim has no gradient,
+the attacker applies the defence and fits the victim in every trial of a search instead. Of these, of the oblivious
+points and of the label flips they start from, the attacker takes those that do most harm on the validation rows to the
+victim behind the real defence. The test rows are used once, for the table.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from ..errors import EmptyClassError, InputError, NumericalError, TrustedRowsErr
 from ..learners.base import Member
 from ..threads import one_thread
 from ..threat.evasion import Evasion, Viewed
+from .defended import Defended
 from .metrics import error_rate
 from .plan import Plan, Rows, Table, as_samples, split_key
 from .poisoning import craft_on_split
@@ -285,6 +287,12 @@ def _adaptive(
     plan, rows, y = judge.plan, judge.rows, judge.table.y
     if isinstance(defence, Member):
         made = craft_on_split(plan.against(defence), judge.table, rows, seed=judge.seed, progress=progress)
+        yield made.points, made.labels
+        return
+    if plan.fitted is not None and isinstance(defence, Sanitiser) and not defence.trains_often:
+        known = Defended(judge.prepare(defence), plan.fitted.estimator, judge.view)
+        fitted = dataclasses.replace(plan, fitted=dataclasses.replace(plan.fitted, estimator=known))
+        made = craft_on_split(fitted, judge.table, rows, seed=judge.seed, progress=progress)
         yield made.points, made.labels
         return
     fresh: Any = judge.prepare(defence) if isinstance(defence, Sanitiser) else defence
