@@ -325,6 +325,8 @@ def estimate_minutes(made: Audit) -> float:
         plan = make_plan(settings, audited, made.problem)
         table = Rows(made.problem.imputed(rows.train), made.problem.y, made.problem.n_classes)
         cost = estimate_cost(plan, table, [rows], victims={"audited": audited.victim}, seed=made.seed)
-    attacks = len(made.study().runs) + made.splits * len(made.profile.defences) * (4 if made.profile.adaptive else 0)
+    # Attackers who know a defence follow gradients four times, or clean and fit in every trial of one search.
+    adaptive = (4 if plan.fitted is None else 2) if made.profile.adaptive else 0
+    attacks = len(made.study().runs) + made.splits * len(made.profile.defences) * adaptive
     compiled = len(set(made.budgets.values())) * cost.compilation
     return (cost.startup + compiled + attacks * (cost.attack + cost.checks + cost.victims)) / 60
