@@ -1,4 +1,9 @@
-"""NumPy's numbers are taken where Python's are, and held to the same limits."""
+"""Settings and arguments that cannot be used end in one sentence; NumPy's numbers are taken where Python's are."""
+
+import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +20,7 @@ def test_numpy_whole_numbers_are_kept_as_plain_ones():
     assert kept == [4, 3, 5, 7, 2]
     assert {type(value) for value in kept} == {int}
     assert learner == bg.MLP(4, n_classes=3, hidden=(5,))
+    assert bg.MLP(np.array(4)) == bg.MLP(4)
 
 
 @pytest.mark.parametrize(
@@ -27,8 +33,91 @@ def test_numpy_whole_numbers_are_kept_as_plain_ones():
         (lambda: bg.Descent(steps=3, step_size=np.float32("nan")), "step_size must be a positive finite number"),
         (lambda: bg.Descent(steps=3, momentum=np.float32(1)), r"momentum must lie in \[0, 1\); got 1.0"),
         (lambda: check_count(least=0, budget=np.int64(-1)), "budget must be a whole number, 0 or more"),
+        (lambda: bg.LogisticRegression(3, l2=np.array(-1.0)), "l2 must be a finite number, 0 or more; got -1.0"),
+        (lambda: bg.LogisticRegression(3, l2=np.array([0.1])), r"0 or more; got array\(\[0.1\]\)"),
+        (lambda: bg.LogisticRegression(np.array(0)), "n_features must be a positive whole number; got 0"),
+        (lambda: bg.Descent(steps=3, momentum=np.array(2.0)), r"momentum must lie in \[0, 1\); got 2.0"),
+        (lambda: bg.Descent(steps=3, step_size=np.bool_(True)), "step_size must be a positive finite number; got "),
+        (lambda: bg.Descent(steps=3, step_size=True), "step_size must be a positive finite number; got True"),
+        (lambda: bg.Descent(steps=3, step_size="0.1"), "step_size must be a positive finite number; got '0.1'"),
+        (lambda: bg.MLP(3, l2=None), "l2 must be a finite number, 0 or more; got None"),
     ],
 )
 def test_numpy_numbers_out_of_their_range_are_refused(make, said):
     with pytest.raises(InputError, match=said):
         make()
+
+
+# --- arguments of another kind --------------------------------------------------------------------
+
+# Annotations are checked in tests, and would refuse most of these calls first; so they are made in a process of their
+# own, as a user's are. Each is an expression, beside what its error says.
+_GIVEN = """
+import json, sys
+import jax, numpy as np
+import backgrad as bg
+
+y = np.arange(20) % 2
+x = np.random.default_rng(0).normal(size=(20, 3)) + y[:, None]
+rows, learner, schedule = bg.samples(x, y, 2), bg.LogisticRegression(3), bg.Descent(2)
+weight, threat = learner.init(None), bg.ThreatModel(2, feasible=bg.Box(-9, 9))
+
+
+def train(learner=learner, rows=rows, schedule=schedule, **settings):
+    return bg.train(learner, rows, schedule=schedule, **settings)
+
+
+def craft(attack=bg.JointAttack(iterations=1), learner=learner, rows=rows, **settings):
+    return attack.craft(learner, rows, rows, **{"schedule": schedule, "threat": threat, "seed": 0, **settings})
+
+
+def told(call):
+    try:
+        return "nothing", str(eval(call))
+    except Exception as error:
+        return [kind.__name__ for kind in type(error).__mro__], str(error)
+
+
+print(json.dumps({call: told(call) for call in json.load(sys.stdin)}))
+"""
+
+_REFUSED = {
+    "train(schedule=None)": "schedule must be Descent(...) or Converged(...); got None.",
+    "train(schedule=100)": "schedule must be Descent(...) or Converged(...); got 100.",
+    "train(schedule=bg.Descent)": "got <class 'backgrad.schedules.Descent'>: call it, as in Descent(...).",
+    "train(adjoint='implicit')": "adjoint must be Checkpointed(), BackGradient(), Reversible(), Implicit() or None",
+    "train(adjoint=bg.Implicit)": "call it, as in Implicit(...).",
+    "train(params=np.zeros(3))": "init draws, LinearParams(weight=(3,), bias=()); got (3,): take those of train(...)",
+    "train(params=weight._replace(weight=np.zeros((3, 1))))": "got LinearParams(weight=(3, 1), bias=())",
+    "train(bg.MLP(3), params=bg.MLP(3, hidden=(5,)).init(jax.random.key(0)))": "params must have the shapes",
+    "train(bg.Standardised(learner), params=np.zeros(3))": "params must have the shapes",
+    "train(rows=(x, y))": "rows must be made by backgrad.samples(x, labels, n_classes) or host_rows; got array(",
+    "train(rows=None)": "rows must be made by backgrad.samples(x, labels, n_classes) or host_rows; got None.",
+    "train('logistic')": "learner must have init, scores and loss, as LogisticRegression(n_features) has; got 'log",
+    "learner.scores(weight, x[0])": "this LogisticRegression scores x of shape (n, 3); got (3,).",
+    "learner.scores(weight, x[:, :2])": "this LogisticRegression scores x of shape (n, 3); got (20, 2).",
+    "learner.scores(train(), x)": "params must be those of LogisticRegression for 3 features, as train(...).params",
+    "bg.MLP(3).scores(weight, x)": "params must be those of MLP for 3 features",
+    "bg.Descent(3, key=0)": "key must be a JAX key, such as jax.random.key(0); got 0.",
+    "bg.Converged(key=0)": "key must be a JAX key, such as jax.random.key(0); got 0.",
+    "bg.Converged(tolerance=None)": "tolerance must be a positive finite number; got None.",
+    "bg.Descent(3, optimiser='adam')": "optimiser must be an optax transformation, such as optax.adam(0.01); got",
+    "bg.Descent(3, gram='no')": "gram must be True, False or None; got 'no'.",
+}
+
+
+@pytest.fixture(scope="module")
+def told():
+    done = subprocess.run(
+        [sys.executable, "-c", _GIVEN], input=json.dumps([*_REFUSED]), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("call", _REFUSED)
+def test_arguments_of_another_kind_are_refused_in_a_sentence(call, told):
+    kinds, sentence = told[call]
+    assert "InputError" in kinds, (kinds, sentence)
+    assert _REFUSED[call] in sentence
+    assert re.fullmatch(r"[^\n]{20,400}\.", sentence)

@@ -1,24 +1,27 @@
 """Rows that fit each other and the learner, or one sentence that says what was expected and what came."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from .checks import check_kind, shown
 from .devices import holds
 from .errors import InputError
-from .hosted import Block, HostFeatures
+from .hosted import Block, HostFeatures, HostRows
 from .types import Samples, refuse_negative
 
 
-def check_samples(learner, blocks: tuple[Block, ...]) -> None:
+def check_samples(learner, blocks: tuple[Any, ...]) -> None:
     """Raise `InputError` unless blocks of rows fit each other and the learner.
 
     Values are looked at only where they are concrete: others were checked when they went in.
     """
-    if isinstance(learner, type):
-        raise InputError(f"learner must be one that was made, such as {learner.__name__}(n_features); got the class.")
+    _check_learner(learner)
     if not blocks:
         raise InputError("samples must hold at least one block of rows; got an empty tuple.")
     for block in blocks:
+        check_kind((Samples, HostRows), "made by backgrad.samples(x, labels, n_classes) or host_rows", rows=block)
         shapes = tuple(a.shape for a in block)
         if block.x.ndim < 2 or block.y.ndim != 2 or block.weight.ndim != 1 or len({s[0] for s in shapes}) != 1:
             raise InputError(
@@ -43,6 +46,17 @@ def check_samples(learner, blocks: tuple[Block, ...]) -> None:
         holds(lambda xp, a: a.sum() > 0, w) for w in weights
     ):
         raise InputError("rows must have weights of which one at least is above 0; all are 0: give some row a weight.")
+
+
+def _check_learner(learner) -> None:
+    if isinstance(learner, type):
+        raise InputError(f"learner must be one that was made, such as {learner.__name__}(n_features); got the class.")
+    missing = [name for name in ("init", "scores", "loss") if not hasattr(learner, name)]
+    if missing:
+        raise InputError(
+            f"learner must have init, scores and loss, as LogisticRegression(n_features) has; got {shown(learner)} "
+            f"without {missing[0]}: of a scikit-learn estimator, surrogate_for makes learners."
+        )
 
 
 def _check_block(learner, block: Block, first: Block) -> None:

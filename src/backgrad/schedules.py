@@ -22,7 +22,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from .checks import check_count, check_not_negative, check_positive, check_share, is_number, native
+from .checks import (
+    check_count,
+    check_kind,
+    check_not_negative,
+    check_positive,
+    check_share,
+    is_number,
+    native,
+    shown,
+)
 from .errors import InputError, UnsupportedError
 from .types import Params
 
@@ -75,6 +84,12 @@ class Descent(eqx.Module):
             check_count(batch_size=self.batch_size)
         check_positive(step_size=self.step_size)
         check_share(momentum=self.momentum)
+        if self.gram is not None:
+            check_kind(bool, "True, False or None", gram=self.gram)
+        _check_key(self.key)
+        if self.optimiser is not None:
+            transformation = "an optax transformation, such as optax.adam(0.01)"
+            check_kind(optax.GradientTransformation, transformation, optimiser=self.optimiser)
         if self.optimiser is not None and self.has_momentum:
             raise InputError("an optax optimiser brings its own momentum: set momentum=0 beside it.")
         self._check_clipping()
@@ -161,9 +176,15 @@ class Converged(eqx.Module):
             raise InputError(f"solver must be 'newton' or 'lbfgs'; got {self.solver!r}.")
         check_positive(tolerance=self.tolerance)
         check_count(max_steps=self.max_steps)
+        _check_key(self.key)
 
 
 Schedule = Descent | Converged
+
+
+def _check_key(key: Any) -> None:
+    if key is not None and not hasattr(key, "dtype"):
+        raise InputError(f"key must be a JAX key, such as jax.random.key(0); got {shown(key)}.")
 
 
 def initial_key(schedule: Schedule) -> PRNGKeyArray:

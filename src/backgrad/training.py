@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .adjoints.base import Adjoint, Field, Problem, tree_add, tree_norm
 from .adjoints.checkpointed import Checkpointed
 from .adjoints.implicit import Implicit
+from .checks import check_kind
 from .devices import along_rows, join
-from .errors import UnsupportedError
-from .hosted import Block, HostRows, check_host, over_all, take
+from .errors import InputError, UnsupportedError
+from .hosted import Block, check_host, over_all, take
 from .row_checks import check_samples
 from .schedules import Converged, Descent, Schedule, initial_key
 from .status import Status
@@ -207,14 +209,14 @@ def train(
         The trained parameters, and how training ended.
 
     Raises:
-        InputError: rows that are not finite, or shapes that do not fit each other or the learner.
+        InputError: rows that are not finite, shapes that do not fit each other or the learner, or arguments of another
+            kind.
         UnsupportedError: an adjoint that cannot go back through the schedule, or rows on the host needed all at once.
     """
-    blocks = (samples,) if isinstance(samples, Samples | HostRows) else tuple(samples)
+    blocks: tuple[Any, ...] = tuple(samples) if type(samples) in (tuple, list) else (samples,)
     check_samples(learner, blocks)
+    adjoint = choose_adjoint(schedule, adjoint)
     check_host(learner, blocks, schedule)
-    adjoint = default_adjoint(schedule) if adjoint is None else adjoint
-    adjoint.check(schedule)
     if _is_stochastic(learner) and (isinstance(schedule, Converged) or isinstance(adjoint, Implicit)):
         raise UnsupportedError(
             f"{type(learner).__name__} draws random numbers at each training step, so that training has no stationary "
@@ -225,6 +227,8 @@ def train(
     dtype = blocks[0].x.dtype
     if params is None:
         params = learner.init(initial_key(schedule))
+    else:
+        _check_params(learner, params, schedule)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
     probe = jnp.zeros((), dtype) if probe is None else probe
     return _train(learner, blocks, schedule, adjoint, params, probe)
@@ -309,6 +313,28 @@ def largest_curvature(learner: Any, samples: Samples, *, params: Params, iterati
 def default_adjoint(schedule: Schedule) -> Adjoint:
     """Return the exact adjoint that serves a schedule."""
     return Implicit() if isinstance(schedule, Converged) else Checkpointed()
+
+
+def choose_adjoint(schedule: Any, adjoint: Any) -> Adjoint:
+    """Return an adjoint, or the exact one in place of None; raise unless it goes back through the schedule."""
+    check_kind((Descent, Converged), "Descent(...) or Converged(...)", schedule=schedule)
+    adjoint = default_adjoint(schedule) if adjoint is None else adjoint
+    check_kind(Adjoint, "Checkpointed(), BackGradient(), Reversible(), Implicit() or None", adjoint=adjoint)
+    adjoint.check(schedule)
+    return adjoint
+
+
+def _check_params(learner: Any, params: Any, schedule: Schedule) -> None:
+    """Raise unless initial parameters have the shapes of those that the learner draws."""
+    while hasattr(learner, "fit_preprocessing"):
+        learner, params = learner.learner, learner.inner_params(params)
+    expected = jax.eval_shape(lambda: learner.init(initial_key(schedule)))
+    wanted, got = (jax.tree.map(np.shape, tree) for tree in (expected, params))
+    if jax.tree.structure(expected) != jax.tree.structure(params) or wanted != got:
+        raise InputError(
+            f"params must have the shapes of those that {type(learner).__name__}.init draws, {wanted}; got {got}: take "
+            "those of train(...).params, or leave params out."
+        )
 
 
 def _loss_over(learner) -> Callable[..., Any]:

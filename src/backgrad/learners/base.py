@@ -14,9 +14,12 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..checks import shown
 from ..devices import shares
+from ..errors import InputError
 from ..schedules import Schedule
 from ..types import Params, Samples
 
@@ -97,6 +100,21 @@ class Learner(eqx.Module):
             return 0.0  # nothing to compute, nor to differentiate
         squares = [jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(self.penalised(params))]
         return 0.5 * jnp.asarray(self.strength, squares[0].dtype) * sum(squares)
+
+
+def check_scored(learner: Any, params: Params, x: Any) -> None:
+    """Raise unless rows have a learner's features, and parameters as many first weights; shapes alone are looked at."""
+    kind, d = type(learner).__name__, learner.n_features
+    if np.ndim(x) != 2 or np.shape(x)[1] != d:
+        raise InputError(f"this {kind} scores x of shape (n, {d}); got {np.shape(x)}.")
+    try:
+        rows = np.shape(learner.first(params))[0]
+    except (AttributeError, IndexError, KeyError, TypeError):
+        rows = None
+    if rows != d:
+        raise InputError(
+            f"params must be those of {kind} for {d} features, as train(...).params and init are; got {shown(params)}."
+        )
 
 
 def loss_after_first_layer(

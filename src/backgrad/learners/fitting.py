@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_sample_weight
 
+from ..checks import check_kind
 from ..errors import DivergenceError, InputError
 from ..schedules import Converged, Descent, Schedule
 from ..status import Status
@@ -92,8 +93,7 @@ def check_schedule(schedule: Any) -> Schedule:
     """Return a schedule, or the default in place of None."""
     if schedule is None:
         return DEFAULT_SCHEDULE
-    if not isinstance(schedule, Descent | Converged):
-        raise InputError(f"schedule must be Descent(...), Converged(...) or None for the default; got {schedule!r}.")
+    check_kind((Descent, Converged), "Descent(...), Converged(...) or None for the default", schedule=schedule)
     return schedule
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..checks import check_count, check_not_negative, check_positive, native
 from ..types import Samples
-from .base import Learner, cross_entropy, loss_after_first_layer, signed, softplus
+from .base import Learner, check_scored, cross_entropy, loss_after_first_layer, signed, softplus
 from .gram import GramSpace, gram_space
 
 
@@ -41,6 +41,7 @@ class Linear(Learner):
 
     def scores(self, params: LinearParams, x: Float[Array, "n d"]) -> Float[Array, "..."]:
         """Return x w + b."""
+        check_scored(self, params, x)
         return x @ params.weight + params.bias
 
     def scores_after(self, params: LinearParams, first: Float[Array, "n ..."]) -> Float[Array, "..."]:

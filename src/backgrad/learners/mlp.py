@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..checks import check_count, check_not_negative, native
 from ..errors import InputError
 from ..types import Samples
-from .base import Learner, cross_entropy, loss_after_first_layer
+from .base import Learner, check_scored, cross_entropy, loss_after_first_layer
 from .gram import GramSpace, gram_space
 
 
@@ -67,6 +67,7 @@ class Layered(Learner):
 
     def scores(self, params: tuple[Layer, ...], x: Float[Array, "n d"]) -> Float[Array, "..."]:
         """Return the last layer's outputs: the inputs of the softmax, or the responses."""
+        check_scored(self, params, x)
         return self.scores_after(params, x @ params[0].weight)
 
     def scores_after(self, params: tuple[Layer, ...], first: Float[Array, "n h"]) -> Float[Array, "n k"]:
