@@ -47,7 +47,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..checks import check_count, check_positive, check_share, native
+from ..checks import check_count, check_kind, check_positive, check_share, native
 from ..devices import SpreadRows, everywhere, replicate, rows_of, spreading
 from ..identity import identify
 from ..threat.feasible import FeasibleSet, unit
@@ -122,6 +122,7 @@ class JointAttack(Attack):
             last_temperature=last,
         )
         check_share(dropout=self.dropout)
+        check_kind(bool, "True or False", redraw=self.redraw, hold_unit=self.hold_unit)
 
     def search(
         self,

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..adjoints.base import Adjoint
+from ..checks import check_kind
 from ..devices import on_host
 from ..errors import UnsupportedError
 from ..hosted import Block
@@ -197,6 +198,7 @@ class Attack(eqx.Module):
             raise UnsupportedError(
                 f"{type(self).__name__} cannot go on where it was stopped: leave checkpoint out, or use JointAttack()."
             )
+        check_kind(Checkpoint, "None, or an object with load and save", checkpoint=checkpoint)
         return {"checkpoint": checkpoint}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..adjoints.base import Adjoint
+from ..checks import check_kind, check_seed, shown
 from ..devices import on_host, replicate, row_mesh, spread_rows
 from ..errors import InputError, UnsupportedError
 from ..hosted import Block, HostFeatures, HostRows
@@ -20,7 +21,7 @@ from ..threat.evasion import Evasion
 from ..threat.feasible import FeasibleSet
 from ..threat.labels import ChosenLabels, ChosenResponses
 from ..threat.model import ThreatModel
-from ..training import default_adjoint
+from ..training import choose_adjoint
 from ..types import Samples, one_hot
 from .objective import OuterObjective, group_members
 from .starts import far_responses, flipped_rows, is_one_hot, require_classes
@@ -83,6 +84,10 @@ def prepare_start(
     """
     for rows in (train, validation):
         check_samples(learner, (rows,))
+    check_kind(ThreatModel, "a threat model, such as ThreatModel(budget=10)", threat=threat)
+    check_seed(seed)
+    if start is not None and not (isinstance(start, tuple | list) and len(start) == 2):
+        raise InputError(f"start must be None, or features and labels of the points, (x, labels); got {shown(start)}.")
     threat.goal.check(validation)
     classes = is_one_hot(on_host(train.y), on_host(train.weight))
     _check_kind(learner, classes, threat)
@@ -124,7 +129,7 @@ def make_objective(
             "rows that stay on the host are read by one device: leave devices out, or put the rows into memory."
         )
     groups, sizes = group_members(threat.knowledge.members(learner, schedule), train.x.dtype)
-    adjoints = tuple(default_adjoint(group.schedule) if adjoint is None else adjoint for group in groups)
+    adjoints = tuple(choose_adjoint(group.schedule, adjoint) for group in groups)
     return OuterObjective(
         groups,
         sizes,

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..checks import native
+from ..checks import check_kind, is_whole, native, shown
 from ..devices import on_host
 from ..errors import InputError
 from ..types import Params, Samples
@@ -30,6 +30,9 @@ class Goal(eqx.Module):
     """What the attacker wants of the validation rows."""
 
     outer_loss: eqx.AbstractVar[OuterLoss]
+
+    def __check_init__(self):
+        check_kind(OuterLoss, "an outer loss, such as LogLoss()", outer_loss=self.outer_loss)
 
     @abc.abstractmethod
     def wanted(self, validation: Samples) -> tuple[Samples, Any]:
@@ -116,6 +119,14 @@ class ErrorGeneric(Goal):
     outer_loss: OuterLoss = SmoothZeroOne()
     classes: tuple[int, ...] | None = eqx.field(default=None, static=True, converter=native)
 
+    def __check_init__(self):
+        whole = isinstance(self.classes, tuple) and all(map(is_whole, self.classes))
+        if self.classes is not None and not (whole and self.classes):
+            raise InputError(
+                f"classes must be None for all, or a tuple of whole numbers, such as (1,) or (0, 3); got "
+                f"{shown(self.classes)}."
+            )
+
     def wanted(self, validation: Samples) -> tuple[Samples, Any]:
         """Return the attacked rows under their true labels, and +1."""
         if self.classes is None:
@@ -142,8 +153,20 @@ class ErrorGeneric(Goal):
 class _Frozen(dict):
     """A mapping that can be hashed, so that compiled code can depend on it."""
 
+    def __init__(self, mapping):
+        try:
+            super().__init__(mapping)
+        except (TypeError, ValueError) as error:
+            raise _refuse_mapping(mapping) from error
+
     def __hash__(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return hash(tuple(sorted(self.items())))
+
+
+def _refuse_mapping(mapping) -> InputError:
+    return InputError(
+        f"mapping must send at least one class to another, by their numbers, such as {{8: 3}}; got {shown(mapping)}."
+    )
 
 
 class ErrorSpecific(Goal):
@@ -164,8 +187,9 @@ class ErrorSpecific(Goal):
     outer_loss: OuterLoss = SmoothZeroOne()
 
     def __check_init__(self):
-        if not self.mapping:
-            raise InputError("mapping must send at least one class to another, such as {8: 3}; got an empty one.")
+        if not self.mapping or not all(map(is_whole, (*self.mapping, *self.mapping.values()))):
+            raise _refuse_mapping(dict(self.mapping))
+        check_kind(bool, "True or False", hold_others=self.hold_others)
         same = [source for source, target in self.mapping.items() if source == target]
         if same:
             raise InputError(f"mapping must send classes to others; got {same[0]} to itself.")

@@ -8,6 +8,7 @@ import abc
 import dataclasses
 from typing import Any
 
+from ..checks import is_number, shown
 from ..errors import InputError
 from ..learners.base import Member
 from ..schedules import Schedule
@@ -81,10 +82,14 @@ class Surrogates(Knowledge):
 
     def __post_init__(self):
         """Check the ensemble."""
-        if not self.ensemble:
-            raise InputError("an attacker needs at least one surrogate: give a (learner, schedule) pair.")
-        if not 0 <= self.caution <= 1:
-            raise InputError(f"caution must lie in [0, 1]; got {self.caution}.")
+        members = self.ensemble if isinstance(self.ensemble, tuple | list) else ()
+        if not members or not all(isinstance(member, tuple) and len(member) == 2 for member in members):
+            raise InputError(
+                "an attacker needs at least one surrogate: give a tuple of (learner, schedule) pairs; got "
+                f"{shown(self.ensemble)}."
+            )
+        if not is_number(self.caution) or not 0 <= self.caution <= 1:
+            raise InputError(f"caution must lie in [0, 1]; got {shown(self.caution)}.")
         object.__setattr__(self, "ensemble", tuple(Member(*member) for member in self.ensemble))
 
     def members(self, learner: Any, schedule: Schedule) -> tuple[Member, ...]:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ..checks import check_count, native
+from ..checks import check_count, check_kind, native
 from .evasion import Evasion
 from .feasible import Box, FeasibleSet
 from .goals import ErrorGeneric, Goal
@@ -24,7 +24,7 @@ class ThreatModel:
         evasion: the defence that the attacker knows, and keeps to; None for an attacker who knows of none.
 
     Raises:
-        InputError: a budget that is not a whole number, 0 or more.
+        InputError: a budget that is not a whole number, 0 or more, or objects of other kinds.
     """
 
     budget: int
@@ -35,8 +35,15 @@ class ThreatModel:
     evasion: Evasion | None = None
 
     def __post_init__(self):
-        """Check the budget, and keep it as a plain number, for results."""
+        """Check what was given, and keep the budget as a plain number, for results."""
         check_count(least=0, budget=self.budget)
+        check_kind(Goal, "a goal, such as ErrorGeneric()", goal=self.goal)
+        check_kind(FeasibleSet, "a feasible set, such as Box(0, 1)", feasible=self.feasible)
+        check_kind(Knowledge, "knowledge, such as PerfectKnowledge()", knowledge=self.knowledge)
+        check_kind(LabelRule, "a label rule, such as FlippedLabels()", labels=self.labels)
+        if self.evasion is not None:
+            evasion = "None, or what a defence's method evasion(x, y) gives"
+            check_kind(Evasion, evasion, evasion=self.evasion)
         object.__setattr__(self, "budget", native(self.budget))
 
     def describe(self) -> dict[str, Any]:
