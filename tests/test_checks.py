@@ -53,8 +53,9 @@ def test_numpy_numbers_out_of_their_range_are_refused(make, said):
 # Annotations are checked in tests, and would refuse most of these calls first; so they are made in a process of their
 # own, as a user's are. Each is an expression, beside what its error says.
 _GIVEN = """
-import json, sys
+import functools, json, sys
 import jax, numpy as np
+from sklearn.linear_model import LogisticRegression as Linear
 import backgrad as bg
 
 y = np.arange(20) % 2
@@ -69,6 +70,14 @@ def train(learner=learner, rows=rows, schedule=schedule, **settings):
 
 def craft(attack=bg.JointAttack(iterations=1), learner=learner, rows=rows, **settings):
     return attack.craft(learner, rows, rows, **{"schedule": schedule, "threat": threat, "seed": 0, **settings})
+
+
+def clean(sanitiser, y=y):
+    return sanitiser.fit_resample(x, y)
+
+
+def fit(learner, **settings):
+    return bg.LearnerClassifier(learner, **settings).fit(x, y)
 
 
 def told(call):
@@ -129,6 +138,24 @@ _REFUSED = {
     "craft(checkpoint='folder')": "checkpoint must be None, or an object with load and save; got 'folder'.",
     "bg.JointAttack(redraw='no')": "redraw must be True or False; got 'no'.",
     "bg.GreedyAttack(epsilon=None)": "epsilon must be a finite number, 0 or more; got None.",
+    "clean(bg.LossTrim(fraction='a'))": "fraction must lie in [0, 1); got 'a'.",
+    "clean(bg.Sphere(fraction=None))": "fraction must lie in [0, 1); got None.",
+    "clean(bg.Slab(fraction=float('nan')))": "fraction must lie in [0, 1); got nan.",
+    "clean(bg.KnnDistance(fraction=10))": "fraction must lie in [0, 1); got 10.",
+    "clean(bg.Anomaly(fraction=np.array(-0.1)))": "fraction must lie in [0, 1); got -0.1.",
+    "clean(bg.Sphere(sampling_strategy=None))": "sampling_strategy must be 'all' or a list of the classes to clean",
+    "clean(bg.LabelSanitisation(eta='a'))": "eta must lie in [0.5, 1]; got 'a'.",
+    "clean(bg.LabelSanitisation(relabel='no'))": "relabel must be True or False; got 'no'.",
+    "clean(bg.IsolationForestSanitiser(max_samples=5.5))": "max_samples must be 'auto', a positive whole number, or a",
+    "clean(bg.Trim(estimator=Linear))": "estimator must be a scikit-learn estimator that can be cloned, such as Log",
+    "clean(bg.LossTrim(estimator='svm'))": "such as LogisticRegression(); got 'svm'.",
+    "clean(bg.Sphere(), y=0 * y)": "a defence needs rows of at least two classes; all are of class 0.",
+    "clean(bg.Trim(), y=np.full(20, 'spam'))": "a defence needs rows of at least two classes; all are of class 'spam'.",
+    "fit(bg.Standardised)": "Standardised needs learner besides: give a function that makes a whole learner, such as",
+    "bg.Standardised(bg.MLP)": "learner must be one that was made, such as MLP(n_features); got the class.",
+    "fit(bg.Selected)": "Selected needs learner and n_selected besides",
+    "fit(functools.partial(bg.MLP, width=5))": "learner must be a class or factory of learners; got functools.partial(",
+    "fit(bg.MLP, schedule='adam')": "schedule must be Descent(...), Converged(...) or None for the default; got",
 }
 
 

@@ -17,7 +17,7 @@ def check_samples(learner, blocks: tuple[Any, ...]) -> None:
 
     Values are looked at only where they are concrete: others were checked when they went in.
     """
-    _check_learner(learner)
+    check_learner(learner)
     if not blocks:
         raise InputError("samples must hold at least one block of rows; got an empty tuple.")
     for block in blocks:
@@ -48,7 +48,8 @@ def check_samples(learner, blocks: tuple[Any, ...]) -> None:
         raise InputError("rows must have weights of which one at least is above 0; all are 0: give some row a weight.")
 
 
-def _check_learner(learner) -> None:
+def check_learner(learner: Any) -> None:
+    """Raise unless a learner has what `train` asks for, as a class of learners has not."""
     if isinstance(learner, type):
         raise InputError(f"learner must be one that was made, such as {learner.__name__}(n_features); got the class.")
     missing = [name for name in ("init", "scores", "loss") if not hasattr(learner, name)]

@@ -190,7 +190,7 @@ def test_settings_out_of_range_are_refused(kind, settings, sentence):
 @every_kind
 def test_rows_of_one_class_are_refused(kind):
     x, _ = rows()
-    with pytest.raises(ValueError, match="more than 1 class"):
+    with pytest.raises(InputError, match="at least two classes"):
         kind().fit_resample(x, np.ones(len(x), int))
     with pytest.raises(InputError, match="every class 0 to 1, and class 1 has none"):
         kind().evasion(x, np.zeros(len(x), int))

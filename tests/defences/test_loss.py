@@ -169,7 +169,7 @@ def test_bad_settings(kind):
     for wrong in ({"fraction": 1.0}, {"fraction": -0.1}, {"max_iter": 0}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             kind(**wrong).fit_resample(x, y)
-    with pytest.raises(ValueError, match="more than 1 class"):
+    with pytest.raises(InputError, match="at least two classes"):
         kind().fit_resample(x, np.zeros(len(y)))
     with pytest.raises(InputError, match="two classes"):
         kind()._read(x, np.zeros(len(y)))

@@ -312,7 +312,7 @@ def test_bad_settings(kind):
     for one in wrong:
         with pytest.raises(InputError, match=next(iter(one))):
             kind(trusted=trusted, **one).fit_resample(x, y)
-    with pytest.raises(ValueError, match="more than 1 class"):
+    with pytest.raises(InputError, match="at least two classes"):
         kind(trusted=trusted).fit_resample(x, np.zeros(len(y)))
 
 

@@ -59,7 +59,8 @@ def bagged(
         raise InputError(f"share must be a number above 0, and 1 at most; got {share!r}.")
     if bandwidth is not None and not weighted:
         raise InputError("bandwidth is that of the density of weighted bagging: set weighted=True, or leave it out.")
-    check_positive(bandwidth=bandwidth)
+    if bandwidth is not None:
+        check_positive(bandwidth=bandwidth)
     rest = {"n_estimators": n_estimators, "random_state": random_state, "n_jobs": n_jobs}
     if weighted:
         # Each member sees all rows and draws its own, since scikit-learn's releases differ in how weights are used.

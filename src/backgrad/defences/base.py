@@ -12,6 +12,7 @@ import numpy as np
 from imblearn.base import BaseSampler
 from imblearn.utils import check_sampling_strategy
 from scipy import sparse
+from sklearn.utils.validation import check_is_fitted
 
 from ..checks import check_share
 from ..errors import EmptyClassError, InputError
@@ -101,6 +102,7 @@ class Sanitiser(BaseSampler):
 
     def reasons(self) -> list[str]:
         """Say of every removed row, in the order of `removed_indices_`, why it was left out."""
+        check_is_fitted(self, "removed_indices_")
         rows = zip(self.suspicion_[self.removed_indices_], self.thresholds_[self.removed_indices_], strict=True)
         # Of rows that are equally suspicious, some may stay.
         return [
@@ -113,6 +115,14 @@ class Sanitiser(BaseSampler):
         tags.sampler_tags.sample_indices = True
         return tags
 
+    def _check_X_y(self, X: Any, y: Any, accept_sparse: Any = None) -> tuple[Any, Any, bool]:
+        """Read the rows as imbalanced-learn does, and refuse what it would refuse next, and what it lets pass."""
+        X, y, binarised = super()._check_X_y(X, y, accept_sparse)
+        _tell_classes(y)
+        if self.sampling_strategy is None:
+            raise InputError("sampling_strategy must be 'all' or a list of the classes to clean; got None.")
+        return X, y, binarised
+
     def _fit_resample(self, X: Any, y: Any, **params: Any) -> Any:
         x, classes, codes = self._read(X, y, **params)
         self.suspicion_ = np.asarray(self.suspicion(x, codes), float)
@@ -122,11 +132,9 @@ class Sanitiser(BaseSampler):
     def _read(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return dense features, the classes, and labels 0..k−1."""
         self.check_settings()
-        classes, codes = np.unique(y, return_inverse=True)
-        if classes.size < 2:
-            raise InputError(f"a defence needs rows of at least two classes; all are of class {classes[0]!r}.")
+        classes, codes = _tell_classes(y)
         self.classes_ = classes
-        return dense(X), classes, codes.reshape(-1)
+        return dense(X), classes, codes
 
     def _without(self, X: Any, y: Any, removed: np.ndarray, classes: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return the rows that stay, and note which those are."""
@@ -135,6 +143,14 @@ class Sanitiser(BaseSampler):
         require_all_classes(np.asarray(y)[~removed], classes)
         self.removed_indices_, self.sample_indices_ = np.flatnonzero(removed), np.flatnonzero(~removed)
         return X[self.sample_indices_], y[self.sample_indices_]
+
+
+def _tell_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes of labels, (k,), and labels 0..k−1, (n,); raise unless there are two classes at least."""
+    classes, codes = np.unique(y, return_inverse=True)
+    if classes.size < 2:
+        raise InputError(f"a defence needs rows of at least two classes; all are of class {classes.tolist()[0]!r}.")
+    return classes, codes.reshape(-1)
 
 
 def known_evasion(defence: Any, x: np.ndarray, y: np.ndarray, added: Added | None = None) -> Evasion | None:

@@ -23,8 +23,9 @@ import numpy as np
 from imblearn.base import BaseSampler
 from jaxtyping import Array, Bool, Float
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils.validation import check_is_fitted
 
-from ..checks import check_count
+from ..checks import check_count, check_kind, is_number, shown
 from ..errors import InputError, TrustedRowsError
 from ..threat.evasion import Evasion
 from ..types import Added, Params, Samples, with_added
@@ -197,8 +198,9 @@ class LabelSanitisation(Sanitiser):
     def check_settings(self) -> None:
         """Check k and η."""
         check_count(k=self.k)
-        if not 0.5 <= self.eta <= 1:
-            raise InputError(f"eta must lie in [0.5, 1]; got {self.eta}.")
+        if not is_number(self.eta) or not 0.5 <= self.eta <= 1:
+            raise InputError(f"eta must lie in [0.5, 1]; got {shown(self.eta)}.")
+        check_kind(bool, "True or False", relabel=self.relabel)
 
     def suspicion(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the share of the commonest other label among every row's neighbours; 0 where its own is as common."""
@@ -219,6 +221,7 @@ class LabelSanitisation(Sanitiser):
 
     def reasons(self) -> list[str]:
         """Say of every row that was left out or relabelled, in ascending order, what its neighbours agree on."""
+        check_is_fitted(self, "removed_indices_")
         rows = np.sort(np.concatenate([self.removed_indices_, self.relabelled_indices_]))
         return [
             f"{share:.0%} of the {self._neighbours} nearest rows have the label {other}"

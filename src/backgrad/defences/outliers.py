@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Float
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 
-from ..checks import check_count
+from ..checks import check_count, is_number, is_whole, shown
+from ..errors import InputError
 from ..threat.evasion import Evasion
 from ..types import Added, Params, Samples, with_added
 from .base import Sanitiser, by_class
@@ -64,9 +65,14 @@ class IsolationForestSanitiser(Sanitiser):
         self.random_state = random_state
 
     def check_settings(self) -> None:
-        """Check the share and the number of trees."""
+        """Check the share, and the numbers of trees and of rows a tree."""
         super().check_settings()
         check_count(n_estimators=self.n_estimators)
+        size = self.max_samples
+        if not (size == "auto" or (is_whole(size) and size > 0) or (is_number(size) and 0 < size <= 1)):
+            raise InputError(
+                f"max_samples must be 'auto', a positive whole number, or a share in (0, 1]; got {shown(size)}."
+            )
 
     def suspicion(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the anomaly score of every row, in (0, 1]; 0 for the only row of a class."""

@@ -7,6 +7,7 @@ import abc
 import functools
 import inspect
 import warnings
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -17,7 +18,7 @@ from sklearn.base import BaseEstimator, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_sample_weight
 
-from ..checks import check_kind
+from ..checks import check_kind, shown
 from ..errors import DivergenceError, InputError
 from ..schedules import Converged, Descent, Schedule
 from ..status import Status
@@ -44,7 +45,27 @@ def is_finished(learner: Any) -> bool:
 def takes(recipe: Any) -> set[str]:
     """Return the keyword arguments that a class or factory takes and a partial has not bound."""
     bound = recipe.keywords if isinstance(recipe, functools.partial) else {}
-    return inspect.signature(recipe).parameters.keys() - bound.keys()
+    return _parameters(recipe).keys() - bound.keys()
+
+
+def _parameters(recipe: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(recipe).parameters
+    except (TypeError, ValueError) as error:
+        raise InputError(f"learner must be a class or factory of learners; got {shown(recipe)}: {error}.") from error
+
+
+def _refuse_incomplete(recipe: Any, given: Iterable[str], *, example: str) -> None:
+    """Raise where a class or factory asks for more than its rows tell, as wrappers do for the learner inside."""
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_ONLY)
+    asked = [p.name for p in _parameters(recipe).values() if p.default is p.empty and p.kind in plain]
+    missing = [name for name in asked if name not in given]
+    if missing:
+        kind = getattr(recipe, "__name__", "it")
+        raise InputError(
+            f"fit knows the shape of the rows, and {kind} needs {' and '.join(missing)} besides: give a function that "
+            f"makes a whole learner, such as lambda n_features: Standardised({example}(n_features))."
+        )
 
 
 def make_learner(recipe: Any, *, example: str, **shape: int) -> Any:
@@ -70,6 +91,7 @@ def make_learner(recipe: Any, *, example: str, **shape: int) -> Any:
                 f"finished learner; got {recipe!r}."
             )
         wanted = takes(recipe)
+        _refuse_incomplete(recipe, shape, example=example)
         learner = recipe(**{name: size for name, size in shape.items() if name in wanted})
     if not is_finished(learner):
         raise InputError(

@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ..checks import check_count, check_not_negative, native
 from ..devices import join
 from ..errors import InputError
+from ..row_checks import check_learner
 from ..types import Params, Samples
 from .base import Learner
 
@@ -49,6 +50,9 @@ class Preprocessed(Learner):
     """
 
     learner: Any
+
+    def __check_init__(self):
+        check_learner(self.learner)
 
     @abc.abstractmethod
     def fit(self, blocks: tuple[Samples, ...]) -> Any:

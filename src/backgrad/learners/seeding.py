@@ -6,6 +6,9 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from ..checks import shown
+from ..errors import InputError
+
 
 def open_states(estimator: Any) -> list[str]:
     """Return the names of the random states that an estimator leaves open, those of nested ones included."""
@@ -19,8 +22,17 @@ def seeded(estimator: Any, seed: Any) -> Any:
     Args:
         estimator: anything that `sklearn.base.clone` takes, nested estimators included.
         seed: what `random_state` is set to where it is None.
+
+    Raises:
+        InputError: what cannot be cloned, such as a class.
     """
-    copy: Any = clone(estimator)
+    try:
+        copy: Any = clone(estimator)
+    except TypeError as error:
+        name = estimator.__name__ if isinstance(estimator, type) else "LogisticRegression"
+        raise InputError(
+            f"estimator must be a scikit-learn estimator that can be cloned, such as {name}(); got {shown(estimator)}."
+        ) from error
     states = open_states(copy)
     return copy.set_params(**dict.fromkeys(states, seed)) if states else copy
 

@@ -212,7 +212,8 @@ class Intercept(Wrapped):
     scaling: float | None = eqx.field(default=None, static=True, converter=native)
 
     def __check_init__(self):
-        check_positive(scaling=self.scaling)
+        if self.scaling is not None:
+            check_positive(scaling=self.scaling)
 
     def scores(self, params: LinearParams, x: Float[Array, "n d"]) -> Float[Array, "..."]:
         """Return the learner's scores, with the intercept that is allowed."""
