@@ -80,6 +80,10 @@ def fit(learner, **settings):
     return bg.LearnerClassifier(learner, **settings).fit(x, y)
 
 
+def choose(**settings):
+    return bg.choose_l2(learner, rows, rows, schedule=schedule, threat=threat, **settings)
+
+
 def told(call):
     try:
         return "nothing", str(eval(call))
@@ -138,6 +142,28 @@ _REFUSED = {
     "craft(checkpoint='folder')": "checkpoint must be None, or an object with load and save; got 'folder'.",
     "bg.JointAttack(redraw='no')": "redraw must be True or False; got 'no'.",
     "bg.GreedyAttack(epsilon=None)": "epsilon must be a finite number, 0 or more; got None.",
+    "bg.samples(x, y[:, None], 2)": "labels must have shape (n,), one whole number a row; got (20, 1): ravel labels of",
+    "bg.samples(x, np.eye(2)[y], 2)": "and take numpy.argmax(labels, axis=1) of one-hot ones.",
+    "bg.samples(x, y[:-1], 2)": "and weight (n,), with one n; got (20, 3), (19,) and (19,).",
+    "bg.samples(x[:, 0], y, 2)": "x must have shape (n, d), and labels and weight (n,), with one n; got (20,), (20,)",
+    "bg.samples(x, y, 2, weight=1.0)": "got (20, 3), (20,) and ().",
+    "bg.samples(x, y, 2, weight='balanced')": "weight must be a dense array of numbers; got 'balanced'.",
+    "bg.samples(np.full((20, 3), 'a'), y, 2)": "x must be a dense array of numbers; got array([['a'",
+    "bg.samples(x, y, None)": "n_classes must be a positive whole number; got None.",
+    "bg.one_hot(1, 3)": "labels must have shape (n,), one whole number a row; got ()",
+    "bg.host_rows(x, y[:, None], 2)": "labels must have shape (n,), one whole number a row; got (20, 1)",
+    "bg.Box('a', 1)": "lower must be a number, or an array with one a column; got 'a'.",
+    "bg.Box([0, 0, 0], 1)": "lower must be a number, or an array with one a column; got [0, 0, 0].",
+    "bg.OneHot(3)": "groups must be a tuple of numbers of columns, such as (2, 3); got 3.",
+    "bg.Immutable((0, 1), bg.Box())": "base must be a feasible set, such as Box(0, 1); got (0, 1).",
+    "bg.Ball(None, 1.0)": "base must be a feasible set, such as Box(0, 1); got None.",
+    "bg.Plan(learner, None, bg.JointAttack(), threat)": "schedule must be Descent(...) or Converged(...); got None.",
+    "bg.Plan(learner, schedule, bg.JointAttack, threat)": "call it, as in JointAttack(...).",
+    "bg.read_table(x)": "path must be the path of a file; got array(",
+    "bg.audit(Linear(), np.tile(x, (9, 1)), np.tile(y, 9), seed=None)": "seed must be a whole number from 0 to",
+    "choose(l2_range=0.1)": "l2_range must be (least, largest), such as (1e-4, 1.0); got 0.1.",
+    "choose(attack='joint')": "attack must be an attack, such as JointAttack(); got 'joint'.",
+    "choose(loss='log')": "loss must be an outer loss, such as LogLoss(); got 'log'.",
     "clean(bg.LossTrim(fraction='a'))": "fraction must lie in [0, 1); got 'a'.",
     "clean(bg.Sphere(fraction=None))": "fraction must lie in [0, 1); got None.",
     "clean(bg.Slab(fraction=float('nan')))": "fraction must lie in [0, 1); got nan.",

@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
+from .checks import check_count, shown
 from .errors import InputError
 
 Params = PyTree[Float[Array, "..."], "Params"]
@@ -52,6 +53,12 @@ def one_hot(labels, n_classes: int, *, dtype=None) -> Float[Array, "n k"]:
     """
     # Labels become rows on the host: each operation on a device waits for a program of its own at first.
     labels = labels if isinstance(labels, Tracer) else np.asarray(labels)
+    check_count(n_classes=n_classes)
+    if labels.ndim != 1:
+        raise InputError(
+            f"labels must have shape (n,), one whole number a row; got {labels.shape}: ravel labels of shape (n, 1), "
+            "and take numpy.argmax(labels, axis=1) of one-hot ones."
+        )
     dtype = dtype or jnp.result_type(float)
     rows = labels[:, None] == np.arange(n_classes)
     if not isinstance(rows, Tracer) and not rows.any(axis=1).all():
@@ -76,14 +83,28 @@ def samples(x, labels, n_classes: int, *, weight=None, dtype=None) -> Samples:
         The rows, ready for `train`.
 
     Raises:
-        InputError: a label that is none of these, or a negative weight, unless they are traced.
+        InputError: a label that is none of these, or a negative weight, unless they are traced; shapes that do not fit.
     """
-    if weight is not None and not isinstance(weight, Tracer) and (np.asarray(weight) < 0).any():
-        raise refuse_negative()
     dtype = dtype or jnp.result_type(float)
-    x = jnp.asarray(x, dtype)
-    weight = jnp.asarray(np.ones(x.shape[0]) if weight is None else weight, dtype)
-    return Samples(x, one_hot(labels, n_classes, dtype=dtype), weight)
+    y = one_hot(labels, n_classes, dtype=dtype)
+    x = _read_numbers(dtype, x=x)
+    weight = jnp.ones(y.shape[0], dtype) if weight is None else _read_numbers(dtype, weight=weight)
+    if x.ndim < 2 or x.shape[0] != y.shape[0] or weight.shape != y.shape[:1]:
+        raise InputError(
+            f"x must have shape (n, d), and labels and weight (n,), with one n; got {x.shape}, {y.shape[:1]} and "
+            f"{weight.shape}."
+        )
+    if not isinstance(weight, Tracer) and (np.asarray(weight) < 0).any():
+        raise refuse_negative()
+    return Samples(x, y, weight)
+
+
+def _read_numbers(dtype, **given) -> Float[Array, "..."]:
+    ((name, values),) = given.items()
+    try:
+        return jnp.asarray(values, dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be a dense array of numbers; got {shown(values)}.") from error
 
 
 def refuse_negative() -> InputError:

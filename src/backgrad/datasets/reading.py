@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from backgrad.checks import check_kind
 from backgrad.datasets.arff import read_arff
 from backgrad.datasets.binary import read_arrow, read_npz, read_parquet
 from backgrad.datasets.delimited import check_is_file, read_delimited
@@ -75,6 +76,7 @@ def read_table(
         DatasetError: a file that is missing, empty, damaged, too large when unpacked, of another format or encoding,
             with rows of another width than the header; or pyarrow, which Parquet and Arrow need, is not installed.
     """
+    check_kind((str, os.PathLike), "the path of a file", path=path)
     if max_rows is not None and max_rows < 1:
         raise DatasetError(f"max_rows must be 1 or more, or None for all rows, got {max_rows}; give a number of rows.")
     file = Path(path)

@@ -31,7 +31,7 @@ from ..adjoints.base import Adjoint
 from ..attacks.back_gradient import JointAttack
 from ..attacks.base import Attack
 from ..attacks.preparation import start_points
-from ..checks import check_count, check_positive
+from ..checks import check_count, check_kind, check_positive, check_seed, shown
 from ..errors import DivergenceError, InputError
 from ..learners.base import Member
 from ..schedules import Schedule
@@ -147,14 +147,18 @@ def choose_l2(
     """
     check_count(rounds=rounds, steps=steps)
     check_positive(step_size=step_size)
+    check_kind(ThreatModel, "a threat model, such as ThreatModel(budget=10)", threat=threat)
+    check_seed(seed)
     if threat.budget == 0:
         raise InputError("choose_l2 prepares for points, and the budget is 0: set it to the number expected.")
     loss = (LearnerLoss() if hasattr(learner, "row_losses") else LogLoss()) if loss is None else loss
+    check_kind(OuterLoss, "an outer loss, such as LogLoss()", loss=loss)
     objective = TrustedLoss(Member(learner, schedule), trusted, loss, adjoint)
     start, bounds = _start(learner, l2_range, train.x.dtype)
     # Less memory than Adam's usual: the points have moved since the last rounds.
     rule = optax.adam(optax.cosine_decay_schedule(step_size, rounds * steps, _LAST_STEP), b1=0.5)
     attack = JointAttack(iterations=10, step_size=0.5) if attack is None else attack
+    check_kind(Attack, "an attack, such as JointAttack()", attack=attack)
     validation = trusted if validation is None else validation
     now, points = _Iterate(start, rule.init(start)), start_points(train, threat, seed)
     clean = _descend(objective, (train,), now, rule, bounds, rounds * steps)
@@ -213,6 +217,8 @@ class _Iterate(eqx.Module):
 
 def _start(learner: Any, l2_range: tuple[float, float], dtype) -> tuple[Array, tuple[float, float]]:
     """Return log λ to start from, and the ends of its range."""
+    if not isinstance(l2_range, tuple | list) or len(l2_range) != 2:
+        raise InputError(f"l2_range must be (least, largest), such as (1e-4, 1.0); got {shown(l2_range)}.")
     low, high = l2_range
     check_positive(least_l2=low, largest_l2=high)
     if not low < high:

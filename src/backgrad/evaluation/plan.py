@@ -10,10 +10,10 @@ from jaxtyping import PRNGKeyArray
 from ..adjoints.base import Adjoint
 from ..attacks.base import Attack
 from ..attacks.subpopulation import SubpopulationAttack
-from ..checks import check_not_negative
+from ..checks import check_kind, check_not_negative
 from ..errors import InputError
 from ..learners.base import Member
-from ..schedules import Schedule
+from ..schedules import Converged, Descent, Schedule
 from ..threat.model import ThreatModel
 from ..types import Samples, samples
 
@@ -155,9 +155,12 @@ class Plan:
     fitted: Fitted | None = None
 
     def __post_init__(self):
-        """Check the start."""
+        """Check what was given."""
         if self.start not in ("train", "validation"):
             raise InputError(f"start must be 'train' or 'validation'; got {self.start!r}.")
+        check_kind(Attack, "an attack, such as JointAttack()", attack=self.attack)
+        check_kind(ThreatModel, "a threat model, such as ThreatModel(budget=10)", threat=self.threat)
+        check_kind((Descent, Converged), "Descent(...) or Converged(...)", schedule=self.schedule)
         check_not_negative(reuse=self.reuse)
 
     def with_budget(self, budget: int) -> "Plan":

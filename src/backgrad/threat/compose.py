@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import check_positive, native
+from ..checks import check_kind, check_positive, native
 from ..errors import InputError
 from .feasible import FeasibleSet, Points
 
@@ -126,6 +126,9 @@ class Wrapped(FeasibleSet):
 
     base: FeasibleSet
 
+    def __check_init__(self):
+        check_kind(FeasibleSet, "a feasible set, such as Box(0, 1)", base=self.base)
+
     @property
     def exact(self) -> bool:
         """Whether relaxed points are feasible as they are."""
@@ -230,7 +233,7 @@ class Ball(Wrapped):
         if self.norm not in ("l2", "linf"):
             raise InputError(f"norm must be 'l2' or 'linf'; got {self.norm!r}.")
         check_positive(radius=self.radius)
-        if not self.base.exact:
+        if not getattr(self.base, "exact", True):
             raise InputError("a ball needs a convex set inside, such as Box(); got one with discrete columns.")
 
     def _size(self, move: Points) -> Float[Array, "p 1"]:

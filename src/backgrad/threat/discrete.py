@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import native
+from ..checks import check_kind, is_whole, native
 from ..errors import InputError
 from .feasible import Box, FeasibleSet, Points, unit
 
@@ -152,7 +152,8 @@ class OneHot(FeasibleSet):
     groups: tuple[int, ...] = eqx.field(static=True, converter=native)
 
     def __check_init__(self):
-        if not self.groups or min(self.groups) < 1:
+        check_kind(tuple, "a tuple of numbers of columns, such as (2, 3)", groups=self.groups)
+        if not self.groups or not all(is_whole(size) and size > 0 for size in self.groups):
             raise InputError(f"every one-hot group needs at least one column; got groups of {self.groups}.")
 
     def _parts(self, points: Points) -> list[Float[Array, "p _"]]:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import native
+from ..checks import is_number, native, shown
 from ..errors import InputError
 
 Points = Float[Array, "p d"]
@@ -104,6 +104,9 @@ class Box(FeasibleSet):
     upper: Any = 1.0
 
     def __check_init__(self):
+        for name, bound in (("lower", self.lower), ("upper", self.upper)):
+            if not is_number(bound) and not hasattr(bound, "shape"):
+                raise InputError(f"{name} must be a number, or an array with one a column; got {shown(bound)}.")
         if not np.all(np.asarray(self.lower) <= np.asarray(self.upper)):
             raise InputError(f"no lower bound may be above its upper bound; got {self.lower} and {self.upper}.")
 
