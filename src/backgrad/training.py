@@ -22,7 +22,7 @@ from .checks import check_kind
 from .devices import along_rows, join
 from .errors import InputError, UnsupportedError
 from .hosted import Block, check_host, over_all, take
-from .row_checks import check_samples
+from .row_checks import check_learner, check_samples
 from .schedules import Converged, Descent, Schedule, initial_key
 from .status import Status
 from .types import Params, Samples
@@ -214,6 +214,7 @@ def train(
         UnsupportedError: an adjoint that cannot go back through the schedule, or rows on the host needed all at once.
     """
     blocks: tuple[Any, ...] = tuple(samples) if type(samples) in (tuple, list) else (samples,)
+    check_learner(learner)
     check_samples(learner, blocks)
     adjoint = choose_adjoint(schedule, adjoint)
     check_host(learner, blocks, schedule)

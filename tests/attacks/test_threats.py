@@ -238,3 +238,12 @@ def test_the_gradient_of_labels_is_checked_too():
     )
     assert np.isfinite(float(evaluate(objective, z)))
     assert gradient_error(objective, z, key=jax.random.key(0)) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "assign",
+    [lambda x: np.full(len(x), 3), lambda x: np.full(len(x), 0.9), lambda x: ["a"] * len(x), lambda x: np.ones(2, int)],
+)
+def test_assigned_labels_that_are_none_of_the_classes_are_refused(assign):
+    with pytest.raises(InputError, match="must return one of 0 to 2 for each of 6 points; got"):
+        craft(labels=bg.AssignedLabels(assign))

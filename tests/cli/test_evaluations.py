@@ -39,6 +39,21 @@ def test_a_curve_is_printed_drawn_and_written(capsys, tmp_path):
     assert [float(row["value"]) for row in rows[:3]] == error["poisoned"]["splits"][0]
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert "curve: 100 % after" in err
+    assert record["points_against"] == "logistic"
+    assert "points against" not in out
+    assert set(record["breaking_point"]["health"]) <= {"2", "5"}
+
+
+def test_a_curve_of_another_victim_says_whom_points_were_crafted_against(capsys, tmp_path):
+    options = ["--steps", "30", "--fractions", "0.2", "--victim", "KNeighborsClassifier", "--outer-step-size", "1e-9"]
+    code, out, err = run(capsys, "curve", "blobs2", *SMALL, *options, "--limit", "0.9", "--out", tmp_path)
+    assert code == 0, err
+    said = " ".join(out.split())
+    assert "test error of KNeighborsClassifier with points against logistic, mean of 3 splits" in said
+    assert "not what KNeighborsClassifier withstands. backgrad audit attacks it itself." in said
+    record = read(tmp_path / "curve.json")
+    assert (record["victim"], record["points_against"]) == ("KNeighborsClassifier", "logistic")
+    assert record["breaking_point"]["health"] == {"5": ["failed"] * 3}
 
 
 def test_a_curve_of_a_regression_says_in_which_unit_its_errors_are(capsys, tmp_path):

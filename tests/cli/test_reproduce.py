@@ -12,8 +12,9 @@ import time
 import numpy as np
 import pytest
 
-from backgrad.cli.reproduce import _markdown
-from backgrad.paper import Claim
+from backgrad.cli.reproduce import _done_before, _markdown
+from backgrad.paper import Claim, Scale, make_study
+from backgrad.studies.store import Store
 from tests.cli.support import run
 
 COMMAND = [sys.executable, "-c", "import sys; from backgrad.cli import main; main(sys.argv[1:])"]
@@ -47,6 +48,19 @@ def test_claims_are_a_table_in_markdown_whatever_their_words():
     heading, rule, row = _markdown([claim]).splitlines()
     assert heading.count("|") == rule.count("|") == 6
     assert row == "| 4 | 8s \\| 3s (paper: 50 %) | 53.1 % [50.0, 56.2] | – | cannot tell |"
+
+
+def test_claims_are_of_every_figure_that_was_done_in_the_folder(tmp_path):
+    store, scale = Store(tmp_path), Scale(quick=True)
+    runs = make_study(["figure4"], scale).runs
+    for one in runs:
+        store.file(one).parent.mkdir(parents=True, exist_ok=True)
+        store.file(one).touch()
+    found = _done_before(["figure1"], scale, store)
+    assert {one.identity for one in found} == {one.identity for one in runs}
+    assert _done_before(["figure4"], scale, store) == []
+    store.file(runs[0]).unlink()
+    assert _done_before(["figure1"], scale, store) == []
 
 
 @pytest.mark.slow

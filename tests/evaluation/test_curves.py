@@ -2,7 +2,9 @@
 
 import dataclasses
 
+import jax
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -15,6 +17,7 @@ from backgrad.evaluation.plan import Fitted, Plan, Rows, Table
 from backgrad.evaluation.poisoning import craft_on_split
 from backgrad.evaluation.security_curve import SecurityCurve, breaking_point, budget_of, security_curve
 from backgrad.evaluation.transfer import transfer_matrix
+from backgrad.evaluation.victims import predict
 
 DATA = bg.load("blobs2")
 TABLE = Table(DATA.x, DATA.y, 2)
@@ -112,7 +115,7 @@ def test_a_limit_that_holds_is_a_result_too():
 
 
 def test_a_clean_model_past_the_limit_breaks_at_nothing():
-    assert breaking_point(PLAN, TABLE, splits(1), victim=VICTIM, limit=-1.0, seed=0).budget == 0
+    assert breaking_point(PLAN, TABLE, splits(1), victim=VICTIM, limit=0.0, seed=0).budget == 0
 
 
 def test_an_error_that_is_not_a_number_keeps_to_no_limit(monkeypatch):
@@ -213,3 +216,68 @@ def test_errors_by_class_count_each_class_alike():
     assert balanced_error(predictions, labels, 4) == pytest.approx(5 / 9)
     np.testing.assert_allclose(confusion(predictions, labels, 3), [[1 / 3, 2 / 3, 0], [0, 1, 0], [1, 0, 0]])
     assert squared_error(np.array([1.0, 2.0]), np.array([[0.0], [4.0]])) == 2.5
+
+
+def test_rows_of_a_frame_count_by_their_place():
+    order = np.random.default_rng(0).permutation(len(DATA.y))
+    frame = pd.DataFrame(DATA.x, index=order).assign(y=DATA.y)
+    shuffled = Table(frame[[0, 1]], frame["y"].astype(float), 2)
+    one, other = (
+        security_curve(PLAN, table, splits(1), victim=VICTIM, fractions=(0.2,), seed=0) for table in (TABLE, shuffled)
+    )
+    np.testing.assert_array_equal(one.scores["error"]["poisoned"], other.scores["error"]["poisoned"])
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Table(DATA.x, DATA.y + 1, 2), r"y must hold labels 0 to 1, \(n,\); got array\(\[1, 2\]\)"),
+        (lambda: Table(DATA.x, DATA.y[:9], 2), "of one n"),
+        (lambda: Table(DATA.x, np.array(["a", "b"])[DATA.y], 2), "y must hold labels 0 to 1"),
+        (lambda: Rows(np.arange(5), np.arange(5, 9), np.arange(4, 12)), "each row must have one role"),
+        (lambda: Rows(np.array([1, 1]), np.arange(5, 9), np.arange(10, 12)), "or twice"),
+        (lambda: Rows(np.array([0.5]), np.array([2]), np.array([3])), "train must hold row numbers"),
+        (
+            lambda: dataclasses.replace(PLAN, reuse=1.0, threat=bg.ThreatModel(2, goal=bg.SampleTargets(np.ones(40)))),
+            "set reuse=0",
+        ),
+    ],
+)
+def test_tables_and_splits_that_make_no_sense_are_refused(make, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make()
+
+
+def test_splits_of_different_sizes_have_no_curve():
+    first, second = splits(2)
+    uneven = [first, dataclasses.replace(second, train=second.train[:10])]
+    with pytest.raises(InputError, match=r"all with as many training rows; got \[10, 20\]"):
+        security_curve(PLAN, TABLE, uneven, victim=VICTIM, seed=0)
+    with pytest.raises(InputError, match="as many training rows"):
+        breaking_point(PLAN, TABLE, uneven, victim=VICTIM, limit=0.3, seed=0)
+
+
+@pytest.mark.parametrize("name", ["error", "balanced error", "error of class 0"])
+def test_a_scorer_takes_no_name_that_is_taken(name):
+    with pytest.raises(InputError, match="is the name of a score that every curve has"):
+        security_curve(PLAN, TABLE, splits(1), victim=VICTIM, scorers={name: "accuracy"}, seed=0)
+
+
+def test_a_limit_of_classes_is_a_share():
+    with pytest.raises(InputError, match=r"limit must lie in \[0, 1\); got 20.0"):
+        breaking_point(PLAN, TABLE, splits(1), victim=VICTIM, limit=20.0, seed=0)
+
+
+class OneColumn(bg.LogisticRegression):
+    """Its scores have a column of their own."""
+
+    def scores(self, params, x):
+        return super().scores(params, x)[:, None]
+
+
+def test_a_learner_whose_scores_are_one_column_is_refused():
+    plan = dataclasses.replace(PLAN, learner=OneColumn(2))
+    with pytest.raises(InputError, match=r"OneColumn.scores must return \(n, 2\), or \(n,\), .* got \(n, 1\)"):
+        craft_on_split(plan, TABLE, splits(1)[0], seed=(0, 0))
+    with pytest.raises(InputError, match=r"OneColumn.scores must return \(n,\) for two classes, or \(n, k\)"):
+        predict(OneColumn(2), bg.LogisticRegression(2).init(jax.random.key(0)), jax.numpy.zeros((3, 2)))

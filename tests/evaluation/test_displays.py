@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 from backgrad.errors import InputError
 from backgrad.evaluation.displays import PoisonGalleryDisplay, SecurityCurveDisplay, TransferMatrixDisplay
 from backgrad.evaluation.metrics import student_interval
+from backgrad.evaluation.security_curve import SecurityCurve
 
 FRACTIONS = np.array([0.0, 0.05, 0.1, 0.15])
 RNG = np.random.default_rng(0)
@@ -233,6 +234,9 @@ def test_errors_of_a_regression_keep_their_unit():
     large = {name: 10 * scores for name, scores in CURVES.items()}
     assert curve(large).plot().ax_.get_ylabel() == "error"
     assert curve(percent=False).plot().ax_.get_ylabel() == "error"
+    # A curve of a regression says itself that its errors are no shares.
+    mse = SecurityCurve(np.array([0.0, 0.2]), np.array([0, 5]), {"error": {"poisoned": np.full((2, 3), 0.1)}}, {})
+    assert SecurityCurveDisplay.from_result(mse).plot().ax_.get_ylabel() == "error"
     assert curve(score_name="f1", percent=True).plot().ax_.get_ylabel() == "f1 in %"
     display = matrix(matrix=10 * MATRIX).plot()
     assert display.text_[0, 0].get_text() == f"{10 * MATRIX[0, 0].mean():.3g}"

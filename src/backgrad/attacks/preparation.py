@@ -14,7 +14,7 @@ from ..checks import check_kind, check_seed, shown
 from ..devices import on_host, replicate, row_mesh, spread_rows
 from ..errors import InputError, UnsupportedError
 from ..hosted import Block, HostFeatures, HostRows
-from ..row_checks import check_samples
+from ..row_checks import check_learner, check_samples
 from ..schedules import Schedule
 from ..threat.compose import Columns
 from ..threat.evasion import Evasion
@@ -62,6 +62,7 @@ def prepare(
             devices than there are.
     """
     mesh = row_mesh(devices)
+    check_learner(learner)
     begin, feasible, soft, threat = prepare_start(learner, train, validation, threat=threat, seed=seed, start=start)
     objective = make_objective(
         learner, train, validation, schedule=schedule, threat=threat, labels=soft, adjoint=adjoint, mesh=mesh
@@ -97,7 +98,9 @@ def prepare_start(
         # What a defence would remove is no start for those who know it.
         threat = dataclasses.replace(threat, feasible=threat.evasion.within(threat.feasible, soft))
         points = threat.feasible.project(jnp.asarray(points, train.x.dtype))
-    feasible, begin = _with_labels(threat, _feasible_start(points, train, threat), soft)
+    inside = _feasible_start(points, train, threat)
+    threat.labels.check(np.asarray(inside), soft.shape[1])
+    feasible, begin = _with_labels(threat, inside, soft)
     return begin, feasible, soft, threat
 
 

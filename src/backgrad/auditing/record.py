@@ -344,8 +344,10 @@ def _health(audit: Audit, results: TaskResults, everything: Sequence[str]) -> di
     order = ("failed", "suspect", "worked", "nothing to do")
     worst = min(everything, key=lambda verdict: order.index(verdict) if verdict in order else 0)
     sick = sum(verdict not in SOUND for verdict in everything)
+    checked = any(one["gradient_error_last"] is not None for one in splits)
+    evidence = "on gradients that check out" if checked else "without gradients, so that none was checked"
     sentence = (
-        f"All {len(everything)} attacks raised their objective on gradients that check out."
+        f"All {len(everything)} attacks raised their objective {evidence}."
         if not sick
         else f"{sick} of {len(everything)} attacks did not work as they should; their errors are no upper bound on "
         "what an attacker can do."

@@ -26,6 +26,8 @@ from .study import study
 from .transfer import transfer
 
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 4, 130
+# Verbs that keep each run as it ends, so that the same command goes on where it was stopped.
+_KEEPING = {"audit", "study", "reproduce"}
 
 app = typer.Typer(
     name="backgrad",
@@ -115,7 +117,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         code = _other(error, arguments)
     if code == INTERRUPTED:  # raised here, or turned into an exit code by the option parser
-        _say("interrupted; no results were written. Run the same command again: runs that were kept are not done anew.")
+        again = "runs that were kept are not done anew" if {*arguments[:1]} & _KEEPING else "it begins anew"
+        _say(f"interrupted; no results were written. Run the same command again: {again}.")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -33,7 +33,11 @@ DATA: Group = {
     "download": option(bool, "Fetch a data set that does not come with backgrad.", _DATA, False, "--download"),
 }
 VICTIM: Group = {
-    "learner": option(LearnerName, "What is attacked (default: logistic; ridge for responses).", _VICTIM),
+    "learner": option(
+        LearnerName,
+        "What is attacked (default: logistic; softmax for 3 classes and more; ridge for responses).",
+        _VICTIM,
+    ),
     "step_size": option(float, "Step of the victim's descent (default: by learner, see below).", _VICTIM),
     "steps": option(int, "Steps of the victim's descent (default: by learner, see below).", _VICTIM),
     "momentum": option(float, "Momentum of the descent (default: 0; 0.9 for reversible and cnn).", _VICTIM),

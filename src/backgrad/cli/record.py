@@ -109,7 +109,8 @@ def _describe_curve(train: int, budgets: dict[int, list[SplitOutcome]]) -> dict[
             mean[name].append(value)
             interval[name].append(None if ends is None else list(ends))
     fractions = [budget / (train + budget) for budget in budgets]
-    return {"fractions": fractions, "points": list(budgets), "mean": mean, "interval": interval}
+    health = [[outcome.attack.health.verdict for outcome in outcomes] for outcomes in budgets.values()]
+    return {"fractions": fractions, "points": list(budgets), "mean": mean, "interval": interval, "health": health}
 
 
 def _mean_victims(outcomes: list[SplitOutcome]) -> dict[str, Any]:

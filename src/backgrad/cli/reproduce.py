@@ -1,6 +1,7 @@
 """`backgrad reproduce`: the paper's experiments, figure by figure, and its claims."""
 
 import csv
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from .runs import Scheduler, Workers, command_again, do_runs, report_failures
 
 if TYPE_CHECKING:
     from ..paper import Claim, Results, Scale
+    from ..studies.plan import Run
+    from ..studies.store import Store
     from .output import OutputFolder
 
 
@@ -56,7 +59,7 @@ def reproduce(
     if summary.failures:
         raise SystemExit(report_failures(summary.failures, command))
     results = Results(study.runs, store)
-    table = claims(results, quick=quick)
+    table = claims(Results([*study.runs, *_done_before(names, scale, store)], store), quick=quick)
     with OutputFolder(out) as output:
         for name in names:
             _prepare(output, name, results)
@@ -64,6 +67,22 @@ def reproduce(
         output.prepare("claims.md", lambda path: path.write_text(_markdown(table), encoding="utf-8"))
         output.commit()
     _print(table, names, scale, out)
+
+
+def _done_before(names: list[str], scale: "Scale", store: "Store") -> "list[Run]":
+    """Return the runs of other figures that earlier commands did to their end: the table of claims keeps theirs."""
+    from ..paper import EXPERIMENTS, make_study
+
+    found: dict[str, Run] = {}
+    for name in EXPERIMENTS.keys() - set(names):
+        # Which digits a figure of networks used is not among the names.
+        for digits in dict.fromkeys((scale.digits, "mnist-full")):
+            runs = make_study([name], dataclasses.replace(scale, digits=digits)).runs
+            if all(store.file(run).exists() for run in runs):
+                found |= {run.identity: run for run in runs}
+                break
+    mine = {run.identity for run in make_study(names, scale).runs}
+    return [run for identity, run in sorted(found.items()) if identity not in mine]
 
 
 def _prepare(output: "OutputFolder", name: str, results: "Results") -> None:

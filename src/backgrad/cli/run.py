@@ -17,7 +17,7 @@ from ..evaluation.security_curve import budget_of
 from ..evaluation.words import make_victims
 from ..spelling import things
 from .interrupt import deferred_interrupt
-from .output import OutputFolder, on_terminal
+from .output import OutputFolder, on_terminal, print_health
 from .record import arrays, describe_run
 from .session import Session, open_session, parse_fractions, print_scale
 
@@ -146,6 +146,7 @@ def _print_curve(console: Console, session: Session, found: dict[int, list[Split
         clean, flips, poisoned = (_show(mean, session) for _, mean, _ in summarise(outcomes))
         share, points = budget / (session.train + budget), things(budget, "point")
         console.print(f"At {share:.1%} ({points}): clean {clean}, label flips {flips}, poisoned {poisoned}.")
+        print_health(console, f"at {points}", [outcome.attack.health.verdict for outcome in outcomes])
 
 
 def _print_victims(console: Console, session: Session, outcomes: list[SplitOutcome]) -> None:
@@ -178,14 +179,15 @@ def _print_health(console: Console, outcomes: list[SplitOutcome]) -> None:
         console.print(f"The poisoned victim's training diverged on {diverged} {of}: lower the step size.")
     notes = {
         ("failed", None): "failed. That is no evidence of a robust model",
-        ("suspect", True): "suspect. The damage is real, but a sharper attack may do more",
-        ("suspect", False): "suspect, and did no damage. That is no evidence of a robust model",
+        ("suspect", "more"): "suspect. The damage is real, but a sharper attack may do more",
+        ("suspect", "flips"): "suspect, and did no more than label flips. That is no evidence of a robust model",
+        ("suspect", "none"): "suspect, and did no damage. That is no evidence of a robust model",
     }
     for (verdict, harm), note in notes.items():
         hit = [
             (k, o.attack.health)
             for k, o in enumerate(outcomes)
-            if o.attack.health.verdict == verdict and harm in (None, _did_harm(o))
+            if o.attack.health.verdict == verdict and harm in (None, _harm(o))
         ]
         if hit:
             console.print(f"Attack health: {len(hit)} {of} {note}.")
@@ -200,7 +202,8 @@ def _print_health(console: Console, outcomes: list[SplitOutcome]) -> None:
         console.print("Attack health: there were no points to optimise.")
 
 
-def _did_harm(outcome: SplitOutcome) -> bool:
-    """Tell whether the points raised what the attacker is after: the error, or the share of rows with its label."""
+def _harm(outcome: SplitOutcome) -> str:
+    """Tell whether points raised what the attacker is after, the error or a share of rows, by more than label flips."""
     found = outcome.goal_rates or outcome.errors
-    return found["poisoned_error"] > found["clean_error"]
+    clean, flips, poisoned = (found[name] for name in ERRORS)
+    return "none" if poisoned <= clean else "flips" if poisoned <= flips else "more"

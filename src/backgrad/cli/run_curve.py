@@ -66,7 +66,7 @@ def run_curve(
                 )
         folder.prepare_json("curve.json", _record(session, name, found, broken))
         folder.prepare("curve.csv", lambda path: _write_csv(path, found))
-        draw = figure_writer(lambda: _draw(found, limit, share=session.data.table.n_classes > 0))
+        draw = figure_writer(lambda: _draw(found, limit, _attacked(session, name)))
         folder.prepare("curve.png", draw)
         folder.prepare("curve.pdf", draw)
         folder.commit()
@@ -131,10 +131,19 @@ def _check_scorers(names: list[str], victim: str, judged: Any, session: Session)
             ) from None
 
 
-def _draw(curve: SecurityCurve, limit: float | None, *, share: bool) -> Any:
+def _attacked(session: Session, victim: str) -> str | None:
+    """Return the learner that points were crafted against; None where that is the victim."""
+    attacked = str(session.options.learner)
+    return None if victim == attacked else attacked
+
+
+def _draw(curve: SecurityCurve, limit: float | None, attacked: str | None) -> Any:
     from ..evaluation.displays import SecurityCurveDisplay
 
-    return SecurityCurveDisplay.from_result(curve, limit=limit, percent=None if share else False).plot().figure_
+    names = None if attacked is None else {name: name for name in reversed(CURVES)}
+    if names is not None:
+        names["poisoned"] = f"points against {attacked}"
+    return SecurityCurveDisplay.from_result(curve, limit=limit).plot(names=names).figure_
 
 
 def _record(session: Session, victim: str, curve: SecurityCurve, broken: BreakingPoint | None) -> dict[str, Any]:
@@ -153,6 +162,7 @@ def _record(session: Session, victim: str, curve: SecurityCurve, broken: Breakin
     record = {
         **describe_session(session),
         "victim": victim,
+        "points_against": session.options.learner,
         "fractions": curve.fractions.tolist(),
         "budgets": curve.budgets.tolist(),
         "scores": scores,
@@ -173,6 +183,7 @@ def describe_breaking_point(broken: BreakingPoint) -> dict[str, Any]:
         "criterion": broken.criterion,
         "censored": broken.censored,
         "evaluated": {str(budget): errors.tolist() for budget, errors in broken.evaluated.items()},
+        "health": {str(budget): verdicts for budget, verdicts in broken.health.items() if budget},
     }
 
 
@@ -194,7 +205,10 @@ def _print(
     classes = session.data.table.n_classes > 0
     kind = "test error" if classes else "mean squared error"
     splits = len(session.splits)
-    table = Table(title=f"{session.data.dataset.name}: {kind} of {victim}, mean of {splits}", title_justify="left")
+    attacked = _attacked(session, victim)
+    against = "" if attacked is None else f" with points against {attacked}"
+    title = f"{session.data.dataset.name}: {kind} of {victim}{against}, mean of {things(splits, 'split')}"
+    table = Table(title=title, title_justify="left")
     for heading in ("poisoned rows", "points", "clean", "label flips", "poisoned", "95 % interval"):
         table.add_column(heading, justify="right")
     intervals = curve.interval()
@@ -205,8 +219,14 @@ def _print(
         table.add_row(f"{fraction:.1%}", str(budget), *means, spread)
     console.print(table)
     print_scale(console, session)
-    for budget, verdicts in curve.health.items():
-        print_health(console, f"at {things(budget, 'point')}", verdicts)
+    for budget, verdicts in sorted({**({} if broken is None else broken.health), **curve.health}.items()):
+        if budget:
+            print_health(console, f"at {things(budget, 'point')}", verdicts)
+    if attacked is not None:
+        console.print(
+            f"The attacker took {victim} for {attacked}: this says how far points carry over, and not what {victim} "
+            "withstands. backgrad audit attacks it itself."
+        )
     if broken is not None:
         console.print(_breaking_sentence(broken, classes))
     console.print(f"Written: {out / 'curve.json'}, .csv, .png and .pdf", soft_wrap=True, markup=False)

@@ -1,6 +1,7 @@
 """Measuring a transfer matrix: progress, the table, the files."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from .output import OutputFolder, figure_writer, print_health
 from .record import as_json, describe_schedule, describe_session, versions
 from .session import Session, open_session, print_scale, watch
 
+# scikit-learn's names are broken where they end: with numbers beside them they are too long for a terminal.
+_LONG_NAME = re.compile(r"(Classifier|Regressor)$")
 _OTHERS = ("RandomForest", "HistGradientBoosting", "KNeighbors")
 
 
@@ -99,12 +102,15 @@ def _print(console: Console, session: Session, found: TransferMatrix, out: Path)
     title = f"{session.data.dataset.name}: {kind} with {things(budget, 'point')}, mean of {things(splits, 'split')}"
     # Victims go down the page: their names are long, and there may be many.
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("victim", no_wrap=True)
+    table.add_column("victim", overflow="fold")
     for heading in ("clean", "label\nflips", *(f"from\n{name}" for name in found.surrogates)):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, heading.split("\n"))))
     for j, victim in enumerate(found.victims):
         means = [found.clean[j].mean(), found.label_flips[j].mean(), *found.mean()[:, j]]
-        table.add_row(victim, *(f"{mean:.1%}" if classes else f"{mean:.4f}" for mean in means))
+        table.add_row(
+            _LONG_NAME.sub(r"\n \1", victim) if len(victim) > 20 else victim,
+            *(f"{mean:.1%}" if classes else f"{mean:.4f}" for mean in means),
+        )
     console.print(table)
     halves = [half_width(row) or 0.0 for row in found.errors.reshape(-1, splits)]
     if splits >= 3:

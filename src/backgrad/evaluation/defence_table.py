@@ -26,7 +26,7 @@ from ..threads import one_thread
 from ..threat.evasion import Evasion, Viewed
 from .defended import Defended
 from .metrics import error_rate
-from .plan import Plan, Rows, Table, as_samples, split_key
+from .plan import Plan, Rows, Table, as_samples, split_key, train_size
 from .poisoning import craft_on_split
 from .victims import fit_victim, train_and_predict, with_points
 
@@ -224,6 +224,7 @@ def defence_table(
             f"a defence table needs defences, splits and budgets of 1 point or more; got {len(defences)} defences, "
             f"{len(splits)} splits and budgets {list(budgets)}."
         )
+    n = train_size(splits)
     if UNDEFENDED in defences:
         raise InputError(f"{UNDEFENDED!r} is the name of the undefended row: call the defence something else.")
     everyone = {UNDEFENDED: None, **defences}
@@ -251,7 +252,6 @@ def defence_table(
                 for measure, value in found.items():
                     measures[measure][i, b, k] = value
     warnings |= _unknown(everyone, measures["adaptive_error"])
-    n = len(splits[0].train)
     counts = np.asarray(budgets, int)
     return DefenceTable(tuple(everyone), counts, counts / (n + counts), measures, flips, health, tuple(warnings))
 

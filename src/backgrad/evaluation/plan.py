@@ -1,6 +1,7 @@
 """What is evaluated: who is attacked and how, on which rows."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,10 +11,11 @@ from jaxtyping import PRNGKeyArray
 from ..adjoints.base import Adjoint
 from ..attacks.base import Attack
 from ..attacks.subpopulation import SubpopulationAttack
-from ..checks import check_kind, check_not_negative
+from ..checks import check_count, check_kind, check_not_negative, shown
 from ..errors import InputError
 from ..learners.base import Member
 from ..schedules import Converged, Descent, Schedule
+from ..threat.goals import SampleTargets
 from ..threat.model import ThreatModel
 from ..types import Samples, samples
 
@@ -35,6 +37,21 @@ class Rows:
     test: np.ndarray
     surrogate: np.ndarray | None = None
     trusted: np.ndarray | None = None
+
+    def __post_init__(self):
+        """Keep indices as arrays, and check that no row has two roles."""
+        every = []
+        for name in ("train", "validation", "test", "surrogate", "trusted"):
+            rows = getattr(self, name)
+            if rows is None:
+                continue
+            found = np.asarray(rows)
+            if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
+                raise InputError(f"{name} must hold row numbers, (n,); got {shown(rows)}.")
+            object.__setattr__(self, name, found)
+            every.append(found)
+        if np.unique(np.concatenate(every)).size < sum(found.size for found in every):
+            raise InputError("each row must have one role: some are in two of train, validation and test, or twice.")
 
     def with_surrogate(self) -> "Rows":
         """Return the split with as many surrogate rows as training rows, taken from the test rows.
@@ -80,18 +97,48 @@ class Table:
     """The whole data set.
 
     Args:
-        x: features, (n, d).
+        x: features, (n, d); of a pandas frame, and of y likewise, rows count by their place.
         y: labels 0..k−1, (n,), or the responses of a regression, (n,) or (n, k).
         n_classes: k; 0 for a regression.
+
+    Raises:
+        InputError: shapes that do not fit each other, or labels that are none of these.
     """
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Any
+    y: Any
     n_classes: int
+
+    def __post_init__(self):
+        """Keep features and labels as arrays."""
+        check_count(least=0, n_classes=self.n_classes)
+        x, y = np.asarray(self.x), np.asarray(self.y)
+        if x.ndim < 2 or y.ndim not in (1, 2) or len(x) != len(y):
+            raise InputError(f"x must have shape (n, d), and y (n,) or (n, k), of one n; got {x.shape} and {y.shape}.")
+        if self.n_classes:
+            if y.ndim != 1 or not np.isin(y, np.arange(self.n_classes)).all():
+                raise InputError(f"y must hold labels 0 to {self.n_classes - 1}, (n,); got {shown(np.unique(y))}.")
+            y = y.astype(int, copy=False)
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "y", y)
 
     def samples(self, rows: np.ndarray) -> Samples:
         """Return rows as `train` takes them."""
         return as_samples(self.x[rows], self.y[rows], self.n_classes)
+
+
+def train_size(splits: Sequence[Rows]) -> int:
+    """Return how many training rows each split has.
+
+    Raises:
+        InputError: no split, or splits of different sizes, of which a budget would be different shares.
+    """
+    sizes = {rows.train.size for rows in splits}
+    if len(sizes) != 1:
+        raise InputError(
+            f"an evaluation needs splits, all with as many training rows; got {sorted(sizes) if sizes else 'none'}."
+        )
+    return sizes.pop()
 
 
 def as_samples(x, y, n_classes: int) -> Samples:
@@ -162,6 +209,8 @@ class Plan:
         check_kind(ThreatModel, "a threat model, such as ThreatModel(budget=10)", threat=self.threat)
         check_kind((Descent, Converged), "Descent(...) or Converged(...)", schedule=self.schedule)
         check_not_negative(reuse=self.reuse)
+        if self.reuse and isinstance(self.threat.goal, SampleTargets):
+            raise InputError("targets of single validation rows say nothing of training rows: set reuse=0.")
 
     def with_budget(self, budget: int) -> "Plan":
         """Return the same plan with another number of points."""

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 
 from ..attacks.base import AttackResult
+from ..checks import check_share
 from ..errors import InputError
 from .metrics import balanced_error, class_errors, error_interval, student_interval
-from .plan import Plan, Rows, Table
+from .plan import Plan, Rows, Table, train_size
 from .poisoning import craft_on_split, error_of, training_sets
 from .victims import fit_victim
 
 CURVES = ("clean", "label flips", "poisoned")
 DEFAULT_FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 # Errors among the scores, beside which there may be any that are none.
-_ERRORS, _OF_CLASS = ("error", "balanced error"), "error of class "
+_BALANCED, _OF_CLASS = "balanced error", "error of class "
+_ERRORS = ("error", _BALANCED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,11 @@ class SecurityCurve:
     scores: dict[str, dict[str, np.ndarray]]
     health: dict[int, list[str]]
 
+    @property
+    def shares(self) -> bool:
+        """Whether errors are shares of rows, and not the mean squared errors of a regression."""
+        return _BALANCED in self.scores
+
     def mean(self, score: str = "error", curve: str = "poisoned") -> np.ndarray:
         """Return the mean over splits at every fraction, (F,)."""
         return self.scores[score][curve].mean(axis=1)
@@ -50,7 +57,7 @@ class SecurityCurve:
         """Return the 95 % interval of the mean at every fraction, None below 3 splits; errors' are cut."""
         values = self.scores[score][curve]
         if score in _ERRORS or score.startswith(_OF_CLASS):
-            return [error_interval(row, shares="balanced error" in self.scores) for row in values]
+            return [error_interval(row, shares=self.shares) for row in values]
         return [student_interval(row) for row in values]
 
 
@@ -123,7 +130,8 @@ def security_curve(
         raise InputError("a curve needs at least one split; got none.")
     if not len(fractions):
         raise InputError("a curve needs at least one fraction of poisoned rows; got none.")
-    n = splits[0].train.size
+    _check_names(scorers or {})
+    n = train_size(splits)
     budgets = sorted({budget_of(fraction, n) for fraction in fractions})
     found = {name: np.zeros((len(budgets), len(splits))) for name in CURVES}
     scores, health = {"error": found}, {}
@@ -150,6 +158,12 @@ def security_curve(
     return SecurityCurve(counts / (n + counts), counts, scores, health)
 
 
+def _check_names(scorers: Mapping[str, Any]) -> None:
+    taken = [name for name in scorers if name in ("error", _BALANCED) or name.startswith(_OF_CLASS)]
+    if taken:
+        raise InputError(f"{taken[0]!r} is the name of a score that every curve has: call the scorer something else.")
+
+
 def _scores(victim, table: Table, rows: Rows, added, scorers, *, seed: tuple[int, int]) -> dict[str, float]:
     """Return all scores of a victim trained on clean rows and points."""
     from sklearn.metrics import get_scorer
@@ -159,7 +173,7 @@ def _scores(victim, table: Table, rows: Rows, added, scorers, *, seed: tuple[int
     predictions = fitted.predict(x)
     scores = {"error": error_of(predictions, table, rows.test)}
     if table.n_classes:
-        scores["balanced error"] = balanced_error(predictions, y, table.n_classes)
+        scores[_BALANCED] = balanced_error(predictions, y, table.n_classes)
         for c, value in enumerate(class_errors(predictions, y, table.n_classes).tolist()):
             scores[f"{_OF_CLASS}{c}"] = value
     for name, scorer in (scorers or {}).items():
@@ -207,9 +221,11 @@ def breaking_point(
         raise InputError(f"limit must be a finite number; got {limit}.")
     if not splits:
         raise InputError("a breaking point needs at least one split; got none.")
+    if table.n_classes:
+        check_share(limit=limit)
     if criterion == "upper" and len(splits) < 3:
         raise InputError(f"criterion 'upper' needs an interval, so 3 splits at least; got {len(splits)}.")
-    n = splits[0].train.size
+    n = train_size(splits)
     most = budget_of(at_most, n)
     evaluated: dict[int, np.ndarray] = {}
     health: dict[int, list[str]] = {}

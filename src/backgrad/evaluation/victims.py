@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..errors import DivergenceError, NotConvergedError
+from ..errors import DivergenceError, InputError, NotConvergedError
 from ..schedules import Converged, Descent, Schedule
 from ..status import Status
 from ..threat.knowledge import Member
@@ -27,6 +27,8 @@ def predict(learner: Any, params: Any, x: Float[Array, "n d"]) -> Array:
     scores = learner.scores(params, x)
     if getattr(learner, "regression", False):
         return scores
+    if scores.shape[1:] == (1,):
+        raise InputError(f"{type(learner).__name__}.scores must return (n,) for two classes, or (n, k); got (n, 1).")
     return (scores > 0).astype(int) if scores.ndim == 1 else jnp.argmax(scores, axis=1)
 
 

@@ -50,6 +50,12 @@ class Goal(eqx.Module):
         """Return 𝒜 of a model on validation rows."""
         rows, sign = self.wanted(validation)
         scores = learner.scores(params, rows.x)
+        if scores.ndim == 2 and scores.shape != rows.y.shape:
+            k = rows.y.shape[1]
+            raise InputError(
+                f"{type(learner).__name__}.scores must return (n, {k}){', or (n,),' if k == 2 else ''} for rows of "
+                f"{k} classes; got (n, {scores.shape[1]})."
+            )
         losses = self.outer_loss(learner, scores, rows.y, rows.weight)
         return sign * jnp.sum(rows.weight * losses) / jnp.sum(rows.weight)
 

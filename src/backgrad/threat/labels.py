@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..checks import shown
 from ..errors import InputError
 from .discrete import OneHot
 from .feasible import Box, FeasibleSet
@@ -31,6 +32,10 @@ class LabelRule(abc.ABC):
         """Return the soft labels that points get, or None where they do not follow from the features."""
         del points, n_outputs
         return None
+
+    def check(self, points: np.ndarray, n_outputs: int) -> None:
+        """Raise `InputError` unless the rule has labels for points like these, (p, d); most have for any."""
+        del points, n_outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +94,9 @@ class AssignedLabels(LabelRule):
     Args:
         function: features (p, d), a NumPy array, → labels 0..k−1, (p,). It is called with every iterate; gradients do
             not flow through it.
+
+    Raises:
+        InputError: where it labels points, labels that are none of these.
     """
 
     function: Callable[[np.ndarray], Any]
@@ -102,7 +110,20 @@ class AssignedLabels(LabelRule):
         shape = jax.ShapeDtypeStruct((points.shape[0],), jnp.int32)
 
         def ask(x):
-            return np.asarray(self.function(np.asarray(x))).astype(np.int32).reshape(shape.shape)
+            return self._labels(np.asarray(x), n_outputs)
 
         labels = jax.pure_callback(ask, shape, jax.lax.stop_gradient(points), vmap_method="sequential")
         return jnp.asarray(labels[:, None] == jnp.arange(n_outputs), points.dtype)
+
+    def check(self, points: np.ndarray, n_outputs: int) -> None:
+        """Ask the function for the labels of these points, and raise `InputError` where they are none."""
+        self._labels(points, n_outputs)
+
+    def _labels(self, x: np.ndarray, k: int) -> np.ndarray:
+        found = np.asarray(self.function(x))
+        if found.shape != (len(x),) or not np.isin(found, np.arange(k)).all():
+            raise InputError(
+                f"the function that assigns labels must return one of 0 to {k - 1} for each of {len(x)} points; got "
+                f"{shown(found)}."
+            )
+        return found.astype(np.int32)

@@ -101,7 +101,8 @@ class SecurityCurveDisplay:
                 are printed too, if it has them.
             score_name: which of its scores.
             limit: the score that the user tolerates.
-            percent: whether the scores are shares, as for the constructor. An "error" of a regression is none.
+            percent: whether the scores are shares, as for the constructor. Where omitted, an "error" of a result that
+                says so (`shares`) is none.
 
         Raises:
             InputError: the result lacks an attribute or this score.
@@ -109,6 +110,8 @@ class SecurityCurveDisplay:
         fractions, scores = attributes(result, "fractions", "scores")
         if score_name not in scores:
             raise InputError(f"score_name must be one of {', '.join(map(repr, scores))}; got {score_name!r}.")
+        if percent is None and score_name == "error" and not getattr(result, "shares", True):
+            percent = False
         return cls(
             fractions=fractions,
             scores=scores[score_name],

@@ -8,7 +8,8 @@ class Options:
     """What the user asked for, None where they left the choice to us.
 
     Args:
-        learner: the victim's, by name; logistic regression, or ridge regression for responses, where omitted.
+        learner: the victim's, by name; where omitted logistic regression, softmax for more than two classes, and ridge
+            for responses.
         points: p.
         strategy: `joint`, `greedy`, `coordinate` or `subpopulation`.
         objective: `zero-one`, `log-loss`, `squared` or `learner-loss`; zero-one, or squared for responses, where

@@ -101,7 +101,8 @@ def make_plan(options: Options, data: Dataset) -> Plan:
 
 def resolve(options: Options, data: Dataset) -> Options:
     """Return options with the choices that follow from the data filled in."""
-    usual = ("ridge", "squared", "chosen") if data.is_regression else ("logistic", "zero-one", "flipped")
+    of_classes = "logistic" if data.n_classes == 2 else "softmax"
+    usual = ("ridge", "squared", "chosen") if data.is_regression else (of_classes, "zero-one", "flipped")
     labels = "chosen" if options.strategy == "subpopulation" else usual[2]
     return dataclasses.replace(
         options,
