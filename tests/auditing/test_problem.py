@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import backgrad as bg
+from backgrad.auditing.audit import _features
 from backgrad.auditing.problem import Column, feasible_set, from_arrays, from_dataset
 from backgrad.auditing.profiles import PROFILES, deal, make_budgets
 from backgrad.auditing.reading import read_bundled
@@ -99,6 +100,7 @@ def test_bundled_images_are_images_and_others_keep_their_units():
         (columns(), [None] * 5 + Y[5:].tolist(), "5 of 60 have none"),
         (columns(), [float("nan")] * 5 + Y[5:].tolist(), "5 of 60 have none"),
         (columns(), pd.Series([None, *(np.arange(1, N) % 2)], dtype="Int64"), "1 of 60 have none"),
+        (columns(), np.array(["a", 7] * (N // 2), object), "labels must be of one kind.* got int and str"),
         (columns(), pd.Series([pd.NaT] * 4 + [pd.Timestamp(0)] * 56), "4 of 60 have none"),
     ],
 )
@@ -113,6 +115,14 @@ def test_rows_that_cannot_be_audited_are_refused(x, y, words):
 def test_labels_may_be_of_any_kind(y):
     found = from_arrays(columns(), y, feature_names=tuple("abcde"))
     np.testing.assert_array_equal(found.y, np.arange(N) % 2)
+
+
+def test_a_frame_s_own_missing_values_are_gaps():
+    frame = pd.DataFrame(np.nan_to_num(columns()), columns=list("abcde")).convert_dtypes()
+    frame.loc[3, "a"] = pd.NA
+    x, names = _features(frame)
+    assert names == tuple("abcde")
+    assert np.argwhere(np.isnan(x)).tolist() == [[3, 0]]
 
 
 @pytest.mark.parametrize("rows", [40, 178, 569, 4601, 1_000_000])

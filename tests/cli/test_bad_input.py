@@ -60,7 +60,7 @@ BAD = {
         ["attack", "mnist", "--learner", "softmax", "--feasible", "binary"],
         "those of mnist are not: use --feasible box",
     ),
-    "binary learner on three classes": (["attack", "iris", *FEW], "use softmax or mlp, or two classes"),
+    "binary learner on three classes": (["attack", "iris", *FEW, "--learner", "adaline"], "use softmax or mlp, or two"),
     "step size not a number": (["attack", "blobs2", *FEW, "--step-size", NAN], "step_size must be a positive finite"),
     "step size infinite": (["attack", "blobs2", *FEW, "--step-size", INF], "step_size must be a positive finite"),
     "step size negative": (["attack", "blobs2", *FEW, "--step-size", "-0.1"], "step_size must be a positive finite"),
@@ -123,7 +123,10 @@ BAD = {
     ),
     "a victim twice": (["transfer", "blobs2", "--victims", "mlp,mlp"], "--victims names mlp twice"),
     "two victims of a curve": (["curve", "blobs2", "--victim", "mlp,svm"], "--victim takes one learner"),
-    "unknown scorer": (["curve", "blobs2", "--scorers", "goodness"], "get_scorer_names() lists"),
+    "unknown scorer": (
+        ["curve", "blobs2", "--scorers", "goodness"],
+        "goodness does not ('goodness' is not a valid",
+    ),
     "limit not a number": (["curve", "blobs2", "--limit", NAN], "--limit must be a finite number"),
     "limit in percent": (
         ["curve", "blobs2", "--limit", "20"],
@@ -141,7 +144,7 @@ BAD = {
     ),
     "scores of classes for responses": (
         ["curve", "diabetes", *FEW[:8], "--scorers", "r2,f1_macro"],
-        "--scorers must fit ridge on diabetes, and f1_macro does not (",
+        "scorers must fit the victim and the data, and f1_macro does not (",
     ),
     "a score of two classes for three": (
         ["curve", "iris", "--learner", "softmax", "--train", "60", "--validation", "60", "--scorers", "f1,roc_auc"],
@@ -149,7 +152,7 @@ BAD = {
     ),
     "a score of probabilities for a learner without": (
         ["curve", "blobs2", *FEW[:8], "--scorers", "neg_log_loss"],
-        "--scorers must fit logistic on blobs2, and neg_log_loss does not (",
+        "scorers must fit the victim and the data, and neg_log_loss does not (",
     ),
     "transfer from unknown schedules": (
         ["transfer", "blobs2", "--knowledge", "unknown-schedule"],
@@ -204,7 +207,7 @@ def test_bad_input_is_answered_in_one_line_and_leaves_nothing_behind(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BACKGRAD_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
-    monkeypatch.setattr("backgrad.cli.run_curve.security_curve", lambda *_, **__: pytest.fail("work began"))
+    monkeypatch.setattr("backgrad.evaluation.security_curve.craft_on_split", lambda *_, **__: pytest.fail("work began"))
     code, out, err = run(capsys, *arguments, *(["--out", "deep/er/out"] if arguments[0] != "poison" else []))
     assert code == 2
     assert sentence in err

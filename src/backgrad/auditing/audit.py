@@ -204,7 +204,8 @@ def _features(X: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     names = tuple(map(str, getattr(X, "columns", ())))
     values = X.toarray() if sparse.issparse(X) else X
     try:
-        x = np.asarray(values, float)
+        # A frame's own missing values are no numbers to NumPy.
+        x = values.to_numpy(float, na_value=np.nan) if hasattr(values, "to_numpy") else np.asarray(values, float)
     except (TypeError, ValueError):
         raise InputError(
             "X must hold numbers: encode categories first (sklearn.preprocessing.OneHotEncoder), or audit the table "

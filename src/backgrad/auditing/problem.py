@@ -167,7 +167,13 @@ def from_arrays(x: np.ndarray, y: Any, *, feature_names: tuple[str, ...], target
         raise InputError(f"y must hold one label a row of X; got {len(known)} labels for {len(x)} rows.")
     if not all(known):
         raise InputError(f"every row needs a label; {known.count(False)} of {len(known)} have none: drop these rows.")
-    classes, codes = np.unique(np.asarray(y), return_inverse=True)
+    try:
+        classes, codes = np.unique(np.asarray(y), return_inverse=True)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in np.asarray(y, object).reshape(-1)})
+        raise InputError(
+            f"labels must be of one kind, so that classes have an order; got {' and '.join(kinds)}: write all as text."
+        ) from None
     if classes.size < 2:
         raise InputError(f"labels must be of two classes or more; all are {classes[0]!r}.")
     names = tuple(map(str, classes))

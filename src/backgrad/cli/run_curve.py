@@ -10,7 +10,6 @@ from rich.table import Table
 
 from ..errors import InputError
 from ..evaluation.security_curve import CURVES, BreakingPoint, SecurityCurve, breaking_point, budget_of, security_curve
-from ..evaluation.victims import fit_victim
 from ..evaluation.words import make_victims
 from ..spelling import things
 from ..threat.knowledge import Member
@@ -37,7 +36,6 @@ def run_curve(
     name, judged = _victim(victim, session)
     names = [] if scorers is None else [part.strip() for part in scorers.split(",")]
     _check_limit(limit, criterion, session)
-    _check_scorers(names, name, judged, session)
     console = Console(stderr=True)
     common: dict[str, Any] = {"victim": judged, "seed": session.seed}
     with OutputFolder(out) as folder:
@@ -103,32 +101,6 @@ def _check_limit(limit: float | None, criterion: str, session: Session) -> None:
         raise InputError(
             f"--criterion upper needs an interval, so --splits must be 3 or more; got {len(session.splits)}."
         )
-
-
-def _check_scorers(names: list[str], victim: str, judged: Any, session: Session) -> None:
-    """Raise where scores are unknown, or a victim trained on clean rows has none: it is what the curve starts with."""
-    from sklearn.metrics import get_scorer, get_scorer_names
-
-    unknown = [name for name in names if name not in get_scorer_names()]
-    if unknown:
-        raise InputError(
-            f"--scorers must be names that scikit-learn's get_scorer_names() lists, such as f1_macro; got "
-            f"{unknown[0]!r}."
-        )
-    if not names:
-        return
-    table, rows = session.data.table, session.splits[0]
-    fitted = fit_victim(judged, table, rows, None, seed=(session.seed, 0))
-    for name in names:
-        try:
-            get_scorer(name)(fitted, table.x[rows.test], table.y[rows.test])
-        except Exception as error:  # scorers raise what they like
-            reason = str(error).strip().split("\n")[0].split(". ")[0].removesuffix(".")
-            fits = "f1_macro" if table.n_classes else "r2"
-            raise InputError(
-                f"--scorers must fit {victim} on {session.data.dataset.name}, and {name} does not ({reason}): take "
-                f"another, such as {fits}."
-            ) from None
 
 
 def _attacked(session: Session, victim: str) -> str | None:

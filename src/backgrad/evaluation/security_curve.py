@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..attacks.base import AttackResult
-from ..checks import check_share
+from ..checks import check_share, shown
 from ..errors import InputError
 from .metrics import balanced_error, class_errors, error_interval, student_interval
 from .plan import Plan, Rows, Table, train_size
@@ -128,10 +128,12 @@ def security_curve(
     """
     if not splits:
         raise InputError("a curve needs at least one split; got none.")
-    if not len(fractions):
-        raise InputError("a curve needs at least one fraction of poisoned rows; got none.")
-    _check_names(scorers or {})
+    if not isinstance(fractions, Sequence | np.ndarray) or isinstance(fractions, str) or not len(fractions):
+        raise InputError(
+            f"a curve needs at least one fraction of poisoned rows, as in (0, 0.05); got {shown(fractions)}."
+        )
     n = train_size(splits)
+    _check_scorers(scorers or {}, victim, table, splits[0], seed=(seed, 0))
     budgets = sorted({budget_of(fraction, n) for fraction in fractions})
     found = {name: np.zeros((len(budgets), len(splits))) for name in CURVES}
     scores, health = {"error": found}, {}
@@ -158,10 +160,25 @@ def security_curve(
     return SecurityCurve(counts / (n + counts), counts, scores, health)
 
 
-def _check_names(scorers: Mapping[str, Any]) -> None:
-    taken = [name for name in scorers if name in ("error", _BALANCED) or name.startswith(_OF_CLASS)]
-    if taken:
-        raise InputError(f"{taken[0]!r} is the name of a score that every curve has: call the scorer something else.")
+def _check_scorers(scorers: Mapping[str, Any], victim: Any, table: Table, rows: Rows, *, seed: tuple[int, int]) -> None:
+    """Raise where a scorer's name is taken, or where it cannot score the victim that is trained on clean rows."""
+    if not scorers:
+        return
+    from sklearn.metrics import get_scorer
+
+    fitted = fit_victim(victim, table, rows, None, seed=seed)
+    for name, scorer in scorers.items():
+        if name in ("error", _BALANCED) or name.startswith(_OF_CLASS):
+            raise InputError(f"{name!r} is the name of a score that every curve has: call the scorer something else.")
+        try:
+            get_scorer(scorer)(fitted, table.x[rows.test], table.y[rows.test])
+        except Exception as error:  # scorers raise what they like
+            reason = str(error).strip().split("\n")[0].split(". ")[0].removesuffix(".")
+            fits = "f1_macro" if table.n_classes else "r2"
+            raise InputError(
+                f"scorers must fit the victim and the data, and {name} does not ({reason}): take another, such as "
+                f"{fits}."
+            ) from error
 
 
 def _scores(victim, table: Table, rows: Rows, added, scorers, *, seed: tuple[int, int]) -> dict[str, float]:
