@@ -128,7 +128,9 @@ def test_an_interruption_says_so_and_leaves_nothing_behind(where, capsys, tmp_pa
         monkeypatch.setattr("backgrad.cli.run._attack_all", lambda *_: [])
     code, out, err = run(capsys, "attack", "blobs2", *TINY, "--out", tmp_path / "deep" / "out")
     assert code == 130
-    assert err.startswith("backgrad: interrupted; no results were written. Run the same command again: it begins anew.")
+    assert err.startswith(
+        "backgrad: interrupted; no results were written. Run the same command again: it begins anew, where "
+    )
     assert err.count("\n") == 1
     assert out == ""
     assert list(tmp_path.iterdir()) == []

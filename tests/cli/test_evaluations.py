@@ -116,7 +116,7 @@ def test_fractions_make_a_curve_of_attacks(capsys, tmp_path):
 def test_an_attacker_who_guesses_the_schedule_says_so(capsys, tmp_path):
     record, _, _ = attack(capsys, tmp_path, "blobs2", "--knowledge", "unknown-schedule")
     assert "4 surrogates" in record["threat_model"]["knowledge"]
-    assert "the schedule, regularisation and initialisation is unknown" in record["threat_model"]["knowledge"]
+    assert "without knowing the schedule, regularisation and initialisation" in record["threat_model"]["knowledge"]
 
 
 def test_an_attacker_with_other_rows_leaves_them_out_of_the_test(capsys, tmp_path):

@@ -117,7 +117,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         code = _other(error, arguments)
     if code == INTERRUPTED:  # raised here, or turned into an exit code by the option parser
-        again = "runs that were kept are not done anew" if {*arguments[:1]} & _KEEPING else "it begins anew"
+        kept = {*arguments[:1]} & _KEEPING
+        again = "runs that were kept are not done anew" if kept else "it begins anew, where backgrad study goes on"
         _say(f"interrupted; no results were written. Run the same command again: {again}.")
     sys.exit(code if isinstance(code, int) else 0)
 

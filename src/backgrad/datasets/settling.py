@@ -10,6 +10,7 @@ from backgrad.datasets.columns import USED, Guess, Values, categories_of
 from backgrad.datasets.findings import Findings
 from backgrad.datasets.raw import quoted
 from backgrad.datasets.understood import Column, Range
+from backgrad.spelling import things
 
 KINDS = ("numeric", "integer", "binary", "categorical", "text", "identifier", "hash", "ignore")
 # Beyond this the square of a number is infinite.
@@ -110,7 +111,7 @@ def _measured(column: Column, values: Values, wishes: Wishes, found: Findings, l
     outside = int(((numbers < low) | (numbers > high)).sum())
     if asked is not None and outside:
         found.note(
-            f"{outside:,} rows lie outside the range {low:g} to {high:g} asked for column {quoted(column.name)}."
+            f"{things(outside, 'row')} {'lies' if outside == 1 else 'lie'} outside the range {low:g} to {high:g} asked for column {quoted(column.name)}."
         )
     sentence = column.sentence + (f"; feasible from {low:g} to {high:g}, as asked" if asked is not None else "")
     return replace(column, low=low, high=high, sentence=_with_missing(column, sentence, "imputed"))

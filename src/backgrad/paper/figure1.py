@@ -77,7 +77,7 @@ def draw(results: Results) -> Any:
             ax.set_yticklabels([])
     for ax in axes[1]:
         ax.set_xlabel("first feature")
-    axes[0, 0].legend(fontsize="x-small", loc="upper right")
+    axes[0, 0].legend(fontsize="x-small", loc="lower right")
     axes[0, 2].legend(fontsize="x-small", loc="upper right")
     return figure
 
@@ -121,7 +121,8 @@ def _arrows(ax: Any, arrays: Any) -> None:
 
 def _path(ax: Any, arrays: Any) -> None:
     ends = {"linestyle": "none", "clip_on": False, "zorder": 5}
-    ax.plot(*arrays["path"].T, color="black", linewidth=1.6)
+    # In front of the frame: where the best places lie on an edge, the path runs along it.
+    ax.plot(*arrays["path"].T, color="black", linewidth=1.6, clip_on=False, zorder=4)
     ax.plot(*arrays["path"][0], marker="o", color="white", markeredgecolor="black", label="start", **ends)
     ax.plot(*arrays["path"][-1], marker="X", color="black", markeredgecolor="white", markersize=9, label="end", **ends)
 

@@ -102,4 +102,4 @@ class Surrogates(Knowledge):
         rows = "the training rows are known" if self.knows_rows else "other rows of the same source"
         names = ", ".join(dict.fromkeys(type(member.learner).__name__ for member in self.ensemble))
         stand = f"{len(self.ensemble)} surrogates ({names}) stand for the victim"
-        return f"limited: {self.what} is unknown; {rows}; {stand}"
+        return f"limited, without knowing {self.what}: {rows}; {stand}"
