@@ -31,7 +31,7 @@ NAMES = (
     "blobs3",
 )
 # What data sets may use of the package: nothing that computes.
-_ALLOWED = ("datasets", "errors", "folders", "plain_yaml", "spelling")
+_ALLOWED = ("checks", "datasets", "errors", "folders", "plain_yaml", "spelling")
 BUNDLED = [info for info in list_datasets() if info.bundled]
 BUNDLED_NAMES = [info.name for info in BUNDLED]
 MNIST_COUNTS = [1001, 1127, 991, 1032, 980, 863, 1014, 1070, 944, 978]

@@ -110,9 +110,8 @@ def _measured(column: Column, values: Values, wishes: Wishes, found: Findings, l
         )
     outside = int(((numbers < low) | (numbers > high)).sum())
     if asked is not None and outside:
-        found.note(
-            f"{things(outside, 'row')} {'lies' if outside == 1 else 'lie'} outside the range {low:g} to {high:g} asked for column {quoted(column.name)}."
-        )
+        rows = f"{things(outside, 'row')} {'lies' if outside == 1 else 'lie'}"
+        found.note(f"{rows} outside the range {low:g} to {high:g} asked for column {quoted(column.name)}.")
     sentence = column.sentence + (f"; feasible from {low:g} to {high:g}, as asked" if asked is not None else "")
     return replace(column, low=low, high=high, sentence=_with_missing(column, sentence, "imputed"))
 
