@@ -267,15 +267,16 @@ def test_an_error_specific_goal_reports_how_often_it_was_reached(capsys, tmp_pat
 @pytest.mark.parametrize(
     ("errors", "rates", "said"),
     [
-        ((0.2, 0.3), (), "The damage is real, but a sharper attack may do more"),
-        ((0.2, 0.2), (), "suspect, and did no damage. That is no evidence of a robust model"),
-        ((0.3, 0.2), (), "suspect, and did no damage. That is no evidence of a robust model"),
+        ((0.2, 0.2, 0.3), (), "The damage is real, but a sharper attack may do more"),
+        ((0.2, 0.1, 0.2), (), "suspect, and did no damage. That is no evidence of a robust model"),
+        ((0.3, 0.4, 0.2), (), "suspect, and did no damage. That is no evidence of a robust model"),
+        ((0.2, 0.3, 0.3), (), "suspect, and did no more than label flips. That is no evidence of a robust model"),
         # An attack on some classes is after its label.
-        ((0.3, 0.2), (0.1, 0.4), "The damage is real, but a sharper attack may do more"),
+        ((0.3, 0.3, 0.2), (0.1, 0.3, 0.4), "The damage is real, but a sharper attack may do more"),
     ],
 )
-def test_a_suspect_attack_did_damage_only_where_the_error_rose(errors, rates, said):
-    names = ("clean_error", "poisoned_error")
+def test_a_suspect_attack_did_damage_only_where_it_did_more_than_label_flips(errors, rates, said):
+    names = ("clean_error", "label_flip_error", "poisoned_error")
     health = SimpleNamespace(verdict="suspect", sentence="It stopped early.", gradient_error_last=0.0)
     outcome = Mock(spec=SplitOutcome, attack=SimpleNamespace(health=health), diverged=False)
     outcome.errors = dict(zip(names, errors, strict=True))

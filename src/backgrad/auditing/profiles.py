@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from ..checks import is_number, shown
 from ..errors import InputError
 from ..evaluation.security_curve import budget_of
 
@@ -121,8 +122,8 @@ def make_budgets(profile: Profile, train: int, at: float | None) -> dict[float, 
     Raises:
         InputError: a share outside (0, 0.5], or one of less than a point.
     """
-    if at is not None and not 0 < at <= 0.5:
-        raise InputError(f"--at must lie in (0, 0.5]; got {at:g}.")
+    if at is not None and not (is_number(at) and 0 < at <= 0.5):
+        raise InputError(f"--at must lie in (0, 0.5]; got {shown(at)}.")
     extra: tuple[float, ...] = () if at is None else (at,)
     shares = sorted({*profile.fractions, *extra})
     found = {share: budget_of(share, train) for share in shares}

@@ -163,7 +163,7 @@ def check_gate(limit: float | None, at: float | None) -> None:
             f"a gate needs --limit and --at: give {missing} beside {given}, such as --limit 0.2 --at 0.05."
         )
     if limit is not None:
-        check_share(limit=limit, at=at)
+        check_share(limit=limit)
 
 
 def sentences(curve: Curve, flips: Curve, broken: dict[str, Any] | None, health: Sequence[str]) -> list[str]:
