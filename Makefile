@@ -16,7 +16,7 @@ demo: $(VENV)/installed-run
 	  case $$? in 1|3) ;; *) exit 1 ;; esac  # an answer of the gate is no failure of the demo
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow
