@@ -112,8 +112,8 @@ def _attacked(session: Session, victim: str) -> str | None:
 def _draw(curve: SecurityCurve, limit: float | None, attacked: str | None) -> Any:
     from ..evaluation.displays import SecurityCurveDisplay
 
-    names = None if attacked is None else {name: name for name in reversed(CURVES)}
-    if names is not None:
+    names = {name: name for name in reversed(CURVES)}
+    if attacked is not None:
         names["poisoned"] = f"points against {attacked}"
     return SecurityCurveDisplay.from_result(curve, limit=limit).plot(names=names).figure_
 

@@ -89,7 +89,32 @@ def _flip(gain: Points, count: int) -> Bool[Array, "p d"]:
     return chosen & (gain > 0)
 
 
-class Binary(FeasibleSet):
+class _Bits(FeasibleSet):
+    """Zeros and ones, whose free variables are logits."""
+
+    @property
+    def exact(self) -> bool:
+        """False: a bit is only reached as the temperature falls."""
+        return False
+
+    def logits(self, d: int) -> np.ndarray:
+        """Return truth."""
+        return np.ones(d, bool)
+
+    def latent(self, points: Points) -> Points:
+        """Return logits: +1 for a one, −1 for a zero."""
+        return 2 * points - 1
+
+    def settle(self, latent: Points) -> Points:
+        """Return the logits: all are allowed."""
+        return latent
+
+    def share_at_bounds(self, points: Points) -> Float[Array, ""]:
+        """Return 1: every coordinate is at a bound."""
+        return jnp.ones((), points.dtype)
+
+
+class Binary(_Bits):
     """All features 0 or 1."""
 
     def project(self, points: Points) -> Points:
@@ -109,37 +134,16 @@ class Binary(FeasibleSet):
         count = min(max(1, round(length**2)), points.shape[1])
         return jnp.where(_flip(gradient * (1 - 2 * points), count), 1 - points, points)
 
-    @property
-    def exact(self) -> bool:
-        """False: a bit is only reached as the temperature falls."""
-        return False
-
-    def logits(self, d: int) -> np.ndarray:
-        """Return truth."""
-        return np.ones(d, bool)
-
-    def latent(self, points: Points) -> Points:
-        """Return latent variables of binary points: +1 for a one, −1 for a zero."""
-        return 2 * points - 1
-
     def relax(self, latent: Points, temperature: Float[Array, ""]) -> Points:
         """Return σ(latent / temperature), points in the unit cube that harden as the temperature falls."""
         return jax.nn.sigmoid(latent / temperature)
-
-    def settle(self, latent: Points) -> Points:
-        """Return the latent variables: all are allowed."""
-        return latent
-
-    def share_at_bounds(self, points: Points) -> Float[Array, ""]:
-        """Return 1: every binary coordinate is at a bound."""
-        return jnp.ones((), points.dtype)
 
     def describe(self) -> dict[str, Any]:
         """Return the set's name."""
         return {"set": "binary"}
 
 
-class OneHot(FeasibleSet):
+class OneHot(_Bits):
     """Groups of columns of which exactly one is 1 and the others are 0: encoded categories.
 
     Args:
@@ -190,30 +194,9 @@ class OneHot(FeasibleSet):
             [jnp.where(change[:, i : i + 1], _hardest(g), x) for i, (x, g) in enumerate(parts)], axis=1
         )
 
-    @property
-    def exact(self) -> bool:
-        """False: a category is only reached as the temperature falls."""
-        return False
-
-    def logits(self, d: int) -> np.ndarray:
-        """Return truth."""
-        return np.ones(d, bool)
-
-    def latent(self, points: Points) -> Points:
-        """Return logits: +1 for the category, −1 for others."""
-        return 2 * points - 1
-
     def relax(self, latent: Points, temperature: Float[Array, ""]) -> Points:
         """Return the softmax of each group's logits over the temperature."""
         return self._each(lambda part: jax.nn.softmax(part / temperature, axis=1), latent)
-
-    def settle(self, latent: Points) -> Points:
-        """Return the logits: all are allowed."""
-        return latent
-
-    def share_at_bounds(self, points: Points) -> Float[Array, ""]:
-        """Return 1: every coordinate is at a bound."""
-        return jnp.ones((), points.dtype)
 
     def describe(self) -> dict[str, Any]:
         """Return the groups."""
