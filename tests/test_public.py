@@ -194,14 +194,21 @@ def snippets(page="README.md"):
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-PAGES = [f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [page.relative_to(ROOT).as_posix() for page in sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)])
 def test_the_python_of_the_documentation_runs_as_it_stands(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    names = {}
     for code in snippets(page):
-        exec(code, {})
+        exec(code, names)  # later ones go on from where earlier ones ended
+
+
+def test_the_reference_has_every_public_name_once():
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in PAGES if page.startswith("docs/reference/")]
+    listed = re.findall(r"^\.\. auto(?:class|function):: (\w+)$", "\n".join(texts), re.MULTILINE)
+    assert sorted(listed) == OBJECTS
 
 
 @pytest.mark.parametrize("number", range(len(snippets())))

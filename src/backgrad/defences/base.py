@@ -46,7 +46,7 @@ class Sanitiser(BaseSampler):
     _sampling_type = "clean-sampling"
     _parameter_constraints: ClassVar[dict[str, Any]] = {}
 
-    #: What suspicion measures, to go into sentences: "distance to the centroid of its class".
+    #: What suspicion measures, in words that go into sentences.
     measure: ClassVar[str] = "suspicion"
     #: Whether the defence believes trusted rows, and cannot do without.
     needs_trusted: ClassVar[bool] = False
