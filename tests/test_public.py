@@ -197,12 +197,29 @@ def snippets(page="README.md"):
 PAGES = [page.relative_to(ROOT).as_posix() for page in sorted((ROOT / "docs").rglob("*.md"))]
 
 
+def numbers_apart(text):
+    """Return a text with its numbers taken out, and these; runs of blanks, which align numbers, are one."""
+    number = r"-?\d+(?:\.\d*)?"
+    return re.sub(r"\s+", " ", re.sub(rf"\s*{number}", " #", text)).strip(), [
+        float(n) for n in re.findall(number, text)
+    ]
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)])
-def test_the_python_of_the_documentation_runs_as_it_stands(page, tmp_path, monkeypatch):
+def test_the_python_of_the_documentation_runs_as_it_stands_and_prints_what_is_shown(
+    page, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for code in snippets(page):
+    names, text = {}, (ROOT / page).read_text(encoding="utf-8")
+    for code, shown in re.findall(r"```python\n(.*?)```\n(?:\n((?:    [^\n]*\n)+))?", text, re.DOTALL):
         exec(code, names)  # later ones go on from where earlier ones ended
+        printed = capsys.readouterr().out
+        if not shown:
+            continue
+        (words, numbers), (expected, near) = numbers_apart(printed), numbers_apart(shown)
+        assert words == expected
+        # An attack's outcome moves a little between processors and versions.
+        assert numbers == pytest.approx(near, rel=0.2, abs=0.02)
 
 
 def test_the_reference_has_every_public_name_once():
