@@ -52,6 +52,13 @@ def test_delimiters_quotes_and_spaces(write, delimiter, end):
     assert data.class_names == ("a", "b;c,d")
 
 
+def test_decimal_commas_are_read_as_in_a_schema(write):
+    path = write("a;b;t\n1,5;10;0,25\n-2,25;20;1\n3;30;7,5\n")
+    data = load_table(path, target="t", task="regression", scaled=False)
+    assert data.x.tolist() == [[1.5, 10], [-2.25, 20], [3, 30]]
+    assert data.y.tolist() == [0.25, 1, 7.5]
+
+
 @pytest.mark.parametrize(
     ("content", "name"),
     [(PLAIN.encode("utf-8-sig"), "mine.csv"), (gzip.compress(PLAIN.encode(), mtime=0), "mine.csv.gz")],

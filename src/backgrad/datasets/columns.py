@@ -88,14 +88,13 @@ def plain(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else str(float(value))
 
 
-def values_of(raw: RawTable, j: int, *, keep_nothing: bool = False, commas: bool = True) -> Values:
+def values_of(raw: RawTable, j: int, *, keep_nothing: bool = False) -> Values:
     """Look at column j.
 
     Args:
         raw: the table.
         j: the number of the column.
         keep_nothing: whether "null" and "none" are values, as of a target.
-        commas: whether 1,5 may be a number, where commas do not separate values.
     """
     column = raw.column(j)
     numeric = column if column.dtype != object else _all_numbers(column)
@@ -107,7 +106,7 @@ def values_of(raw: RawTable, j: int, *, keep_nothing: bool = False, commas: bool
     codes = np.array([places.setdefault(text, len(places)) for text in column], np.int64)
     texts = tuple(places)
     missing, numbers = _parse(texts, MISSING if keep_nothing else MISSING | NOTHING)
-    comma = commas and raw.delimiter in {";", "\t", "|"} and _is_decimal_comma(raw, texts, missing, numbers)
+    comma = raw.delimiter in {";", "\t", "|"} and _is_decimal_comma(raw, texts, missing, numbers)
     if comma:
         numbers = np.array([number(text.replace(",", ".")) for text in texts])
     if not _DASHES.isdisjoint(texts) and np.isfinite(numbers).any():

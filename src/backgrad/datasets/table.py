@@ -56,9 +56,7 @@ def table_from(
         raise DatasetError(f"task must be 'classification' or 'regression', got {task!r}; name one of them.")
     file = Path(raw.source)
     _check_header(file, raw.names, target)
-    columns = {
-        column: values_of(raw, j, keep_nothing=column == target, commas=False) for j, column in enumerate(raw.names)
-    }
+    columns = {column: values_of(raw, j, keep_nothing=column == target) for j, column in enumerate(raw.names)}
     _check_missing(file, columns)
     answers = columns.pop(target)
     values = _numbers(file, columns)
