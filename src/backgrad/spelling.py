@@ -52,3 +52,18 @@ def things(value: int, one: str, many: str | None = None) -> str:
     ('1 row', '1,200 rows')
     """
     return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Write whole numbers as ranges.
+
+    >>> spans((7, 0, 1, 2, 3))
+    '0-3,7'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

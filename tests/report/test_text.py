@@ -13,7 +13,7 @@ def test_examples():
 
 def test_examples_of_spelling():
     assert doctest.testmod(spelling).failed == 0
-    assert doctest.testmod(spelling).attempted == 4
+    assert doctest.testmod(spelling).attempted == 5
 
 
 @pytest.mark.parametrize(

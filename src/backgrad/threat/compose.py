@@ -9,9 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import check_kind, check_positive, native
+from ..checks import check_kind, check_positive, native, shown
 from ..errors import InputError
-from .feasible import FeasibleSet, Points
+from ..spelling import spans
+from .feasible import FeasibleSet, Points, column_numbers
+
+
+def _pairs(parts: Any) -> tuple[tuple[tuple[int, ...], FeasibleSet], ...]:
+    """Return parts of a set with their columns, or raise."""
+    try:
+        pairs = [(columns, part) for columns, part in parts]
+    except (TypeError, ValueError):
+        pairs = []
+    if not pairs or not all(isinstance(part, FeasibleSet) for _, part in pairs):
+        raise InputError(f"parts must be pairs of columns and a set, such as ((0, 1), Box(0, 1)); got {shown(parts)}.")
+    return tuple((column_numbers(columns), part) for columns, part in pairs)
 
 
 class Columns(FeasibleSet):
@@ -22,12 +34,10 @@ class Columns(FeasibleSet):
             one part sees its own columns alone, numbered from 0.
 
     Raises:
-        InputError: a column that is named twice or not at all.
+        InputError: parts that are no such pairs, or a column that is named twice or not at all.
     """
 
-    parts: tuple[tuple[tuple[int, ...], FeasibleSet], ...] = eqx.field(
-        converter=lambda parts: tuple((tuple(int(c) for c in columns), part) for columns, part in parts)
-    )
+    parts: tuple[tuple[tuple[int, ...], FeasibleSet], ...] = eqx.field(converter=_pairs)
 
     def __check_init__(self):
         named = sorted(column for columns, _ in self.parts for column in columns)
@@ -110,17 +120,6 @@ class Columns(FeasibleSet):
         }
 
 
-def spans(columns: tuple[int, ...]) -> str:
-    """Return column numbers as words, such as '0-3,7'."""
-    runs: list[list[int]] = []
-    for column in sorted(columns):
-        if runs and column == runs[-1][-1] + 1:
-            runs[-1].append(column)
-        else:
-            runs.append([column])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-
-
 class Wrapped(FeasibleSet):
     """A set that changes another; what it does not change, it passes on."""
 
@@ -164,10 +163,10 @@ class Immutable(Wrapped):
         start: the starting points, (p, d); attacks fill them in by `around`.
 
     Raises:
-        InputError: where it meets points, a column that they do not have.
+        InputError: columns that are no numbers, or where it meets points, one that they do not have.
     """
 
-    columns: tuple[int, ...] = eqx.field(static=True, converter=native)
+    columns: tuple[int, ...] = eqx.field(static=True, converter=column_numbers)
     start: Any = None
 
     def _fixed(self, points: Points) -> np.ndarray:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import is_number, native, shown
+from ..checks import is_number, is_whole, native, shown
 from ..errors import InputError
 
 Points = Float[Array, "p d"]
@@ -29,6 +29,14 @@ def unit(gradient: Float[Array, "p d"]) -> Float[Array, "p d"]:
     """Scale each row to length one; rows of zeros stay."""
     norm = jnp.linalg.norm(gradient, axis=1, keepdims=True)
     return gradient / jnp.where(norm > 0, norm, 1.0)
+
+
+def column_numbers(columns: Any) -> tuple[int, ...]:
+    """Return numbers of columns as Python's; raise where they are none."""
+    found: tuple[Any, ...] = tuple(columns) if np.iterable(columns) else (None,)
+    if not all(map(is_whole, found)):
+        raise InputError(f"columns must be given by their numbers, such as (0, 3); got {shown(columns)}.")
+    return tuple(int(column) for column in found)
 
 
 class FeasibleSet(eqx.Module):
