@@ -135,8 +135,10 @@ _REFUSED = {
     "craft(schedule=None)": "schedule must be Descent(...) or Converged(...); got None.",
     "craft(adjoint='implicit')": "adjoint must be Checkpointed(), BackGradient(), Reversible(), Implicit() or None",
     "craft(threat=5)": "threat must be a threat model, such as ThreatModel(budget=10); got 5.",
-    "craft(seed=None)": "seed must be a whole number from 0 to 2**63 - 1; got None.",
-    "craft(seed=-1)": "seed must be a whole number from 0 to 2**63 - 1; got -1.",
+    "craft(seed=None)": "seed must be a whole number from 0 to 2**32 - 1; got None.",
+    "craft(seed=-1)": "seed must be a whole number from 0 to 2**32 - 1; got -1.",
+    # JAX without float64 would cut it to 0.
+    "craft(seed=2**32)": "seed must be a whole number from 0 to 2**32 - 1; got 4294967296.",
     "craft(start=x[:2])": "start must be None, or features and labels of the points, (x, labels); got array(",
     "craft(rows=(x, y))": "rows must be made by backgrad.samples",
     "craft(checkpoint='folder')": "checkpoint must be None, or an object with load and save; got 'folder'.",

@@ -60,9 +60,9 @@ def check_kind(kind: type | tuple[type, ...], example: str, **values) -> None:
 
 
 def check_seed(seed) -> None:
-    """Raise unless a seed is a whole number that JAX and NumPy both take."""
-    if not is_whole(seed) or not 0 <= seed < 2**63:
-        raise InputError(f"seed must be a whole number from 0 to 2**63 - 1; got {shown(seed)}.")
+    """Raise unless a seed is a whole number that JAX, NumPy and scikit-learn all take; JAX would cut larger ones."""
+    if not is_whole(seed) or not 0 <= seed < 2**32:
+        raise InputError(f"seed must be a whole number from 0 to 2**32 - 1; got {shown(seed)}.")
 
 
 def check_count(*, least: int = 1, **values) -> None:

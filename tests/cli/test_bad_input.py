@@ -55,7 +55,10 @@ BAD = {
     ),
     "goal that sends a class to itself": (["attack", "mnist", "--learner", "softmax", "--goal", "8:8"], "to itself"),
     "holding others of a generic goal": (["attack", "blobs2", *FEW, "--hold-others"], "belongs to goals such as"),
-    "negative seed": (["attack", "blobs2", *FEW, "--seed", "-1"], "seed must be at least 0, got -1"),
+    "negative seed": (
+        ["attack", "blobs2", *FEW, "--seed", "-1"],
+        "seed must be a whole number from 0 to 2**32 - 1; got -1",
+    ),
     "binary on grey pixels": (
         ["attack", "mnist", "--learner", "softmax", "--feasible", "binary"],
         "those of mnist are not: use --feasible box",

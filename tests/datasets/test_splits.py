@@ -92,7 +92,7 @@ def test_nothing_left_for_the_test_set(train):
         ({"n": 0}, "^n .*got 0"),
         ({"train": 0}, r"^train \(rows\) must be at least 1, got 0"),
         ({"validation": -5}, r"^validation \(rows\) must be at least 1, got -5"),
-        ({"seed": -1}, "^seed must be at least 0, got -1"),
+        ({"seed": -1}, r"^seed must be a whole number from 0 to 2\*\*32 - 1; got -1"),
         ({"split": -1}, "^split must be at least 0, got -1"),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import is_whole, shown
+from ..checks import check_seed, is_whole, shown
 from ..defences.certified.partition import usual_partitions
 from ..errors import InputError
 from ..identity import identify
@@ -153,8 +153,7 @@ def make_audit(
     """
     if splits is not None and not (is_whole(splits) and 1 <= splits <= _MOST_SPLITS):
         raise InputError(f"splits must lie in 1 to {_MOST_SPLITS}; got {shown(splits)}.")
-    if not is_whole(seed) or not 0 <= seed < 2**32:  # what scikit-learn takes
-        raise InputError(f"seed must be a whole number from 0 to {2**32 - 1}; got {shown(seed)}.")
+    check_seed(seed)
     sizes = deal(profile, len(problem.y))
     return Audit(
         problem,

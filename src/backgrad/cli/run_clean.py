@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..checks import check_count
+from ..checks import check_seed
 from ..datasets import Dataset, RawTable, load, load_table, read_table
 from ..datasets.dataset import scale
 from ..datasets.registry import is_known
@@ -110,9 +110,7 @@ def _check_options(defence: str, *, fraction: float | None, trusted: Path | None
         raise InputError(f"{defence} believes trusted rows: name a file of them with --trusted, or another defence.")
     if trusted is not None and not entry.takes_trusted:
         raise InputError(f"--trusted does not belong to {defence}: it takes roni, influence or anomaly.")
-    check_count(least=0, seed=seed)
-    if seed >= 2**32:
-        raise InputError(f"seed must be below 2**32; got {seed}.")
+    check_seed(seed)
 
 
 def _check_files(out: Path, listed: Path, given: dict[str, Path | None]) -> None:

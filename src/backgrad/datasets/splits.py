@@ -13,10 +13,8 @@ from typing import NamedTuple, SupportsIndex
 import numpy as np
 from jaxtyping import Int64
 
+from backgrad.checks import check_seed
 from backgrad.errors import InputError
-
-#: The largest seed; scikit-learn's random_state takes none above it either.
-MAX_SEED = 2**32 - 1
 
 
 class SplitRows(NamedTuple):
@@ -96,9 +94,8 @@ def split_rows(
     n = _whole("n (the rows of the data set)", n, least=3)
     train = _whole("train (rows)", train, least=1)
     validation = _whole("validation (rows)", validation, least=1)
-    seed, split = _whole("seed", seed, least=0), _whole("split", split, least=0)
-    if seed > MAX_SEED:
-        raise InputError(f"seed must be at most 2**32 - 1 = {MAX_SEED}, got {seed}; give a smaller one.")
+    check_seed(seed)
+    seed, split = operator.index(seed), _whole("split", split, least=0)
     last = _whole("last (rows, as the test)", last, least=0)
     free = n - last if last else n - 1
     if train + validation > free:
