@@ -65,6 +65,15 @@ def check_seed(seed) -> None:
         raise InputError(f"seed must be a whole number from 0 to 2**32 - 1; got {shown(seed)}.")
 
 
+def check_random(random_state) -> None:
+    """Raise unless a `random_state` is one that all of scikit-learn takes."""
+    whole = is_whole(random_state) and 0 <= random_state < 2**32
+    if not (whole or random_state is None or isinstance(random_state, np.random.RandomState)):
+        raise InputError(
+            f"random_state must be a whole number from 0 to 2**32 - 1, or None; got {shown(random_state)}."
+        )
+
+
 def check_count(*, least: int = 1, **values) -> None:
     """Raise unless every value is a whole number of at least `least`."""
     for name, value in values.items():

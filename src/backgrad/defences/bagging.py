@@ -23,7 +23,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..checks import check_count, check_positive, is_number
+from ..checks import check_count, check_positive, check_random, is_number
 from ..errors import InputError
 
 
@@ -61,6 +61,7 @@ def bagged(
         raise InputError("bandwidth is that of the density of weighted bagging: set weighted=True, or leave it out.")
     if bandwidth is not None:
         check_positive(bandwidth=bandwidth)
+    check_random(random_state)
     rest = {"n_estimators": n_estimators, "random_state": random_state, "n_jobs": n_jobs}
     if weighted:
         # Each member sees all rows and draws its own, since scikit-learn's releases differ in how weights are used.

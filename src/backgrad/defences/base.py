@@ -14,7 +14,7 @@ from imblearn.utils import check_sampling_strategy
 from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
-from ..checks import check_share
+from ..checks import check_random, check_share
 from ..errors import EmptyClassError, InputError
 from ..threat.evasion import Evasion, Spared
 from ..types import Added, with_added
@@ -67,6 +67,7 @@ class Sanitiser(BaseSampler):
     def check_settings(self) -> None:
         """Raise `InputError` unless the settings are in their ranges; subclasses add theirs."""
         check_share(fraction=self.fraction)
+        check_random(getattr(self, "random_state", None))
 
     @abc.abstractmethod
     def suspicion(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:

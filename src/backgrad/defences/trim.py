@@ -29,7 +29,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..checks import check_count, check_share
+from ..checks import check_count, check_random, check_share
 from ..errors import InputError
 from ..learners.seeding import seeded
 from .base import require_all_classes
@@ -148,6 +148,7 @@ class _TrimEstimator(MetaEstimatorMixin, BaseEstimator):
         check_share(fraction=self.fraction)
         check_count(max_iter=self.max_iter)
         _check_starts(self.n_init, self.start_size)
+        check_random(self.random_state)
         rng = np.random.default_rng(self.random_state)
         return seeded(self._estimator(), int(rng.integers(2**31))), rng
 
