@@ -84,6 +84,25 @@ def choose(**settings):
     return bg.choose_l2(learner, rows, rows, schedule=schedule, threat=threat, **settings)
 
 
+def plan():
+    return bg.Plan(learner, schedule, bg.JointAttack(iterations=1), threat)
+
+
+def measure(verb, **settings):
+    split = bg.Rows(np.arange(8), np.arange(8, 14), np.arange(14, 20))
+    settings = settings if "victims" in settings else {"victim": Linear(), **settings}
+    return verb(plan(), bg.Table(x, y, 2), [split], **{"seed": 0, **settings})
+
+
+def transfer(**settings):
+    surrogates = {"a": bg.Member(learner, schedule)}
+    return measure(bg.transfer_matrix, surrogates=surrogates, victims={"b": Linear()}, **settings)
+
+
+def audit(**settings):
+    return bg.audit(Linear(), np.tile(x, (9, 1)), np.tile(y, 9), **settings)
+
+
 def told(call):
     try:
         return "nothing", str(eval(call))
@@ -170,7 +189,20 @@ _REFUSED = {
     "bg.Plan(learner, None, bg.JointAttack(), threat)": "schedule must be Descent(...) or Converged(...); got None.",
     "bg.Plan(learner, schedule, bg.JointAttack, threat)": "call it, as in JointAttack(...).",
     "bg.read_table(x)": "path must be the path of a file; got array(",
-    "bg.audit(Linear(), np.tile(x, (9, 1)), np.tile(y, 9), seed=None)": "seed must be a whole number from 0 to",
+    "audit(seed=None)": "seed must be a whole number from 0 to",
+    "audit(out=3)": "out must be the path of a folder, or None; got 3.",
+    "audit(progress=None)": "progress must be a function, such as print; got None: leave it out for none.",
+    "craft(progress=None)": "progress must be a function, such as print; got None: leave it out for none.",
+    "craft(progress=True)": "progress must be a function, such as print; got True",
+    "choose(progress=None)": "progress must be a function",
+    "measure(bg.security_curve, progress=None)": "progress must be a function",
+    "measure(bg.security_curve, seed='a')": "seed must be a whole number from 0 to 2**32 - 1; got 'a'.",
+    "transfer(progress=None)": "progress must be a function",
+    "transfer(seed=0.5)": "seed must be a whole number from 0 to 2**32 - 1; got 0.5.",
+    "measure(bg.breaking_point, limit=0.1, progress=None)": "progress must be a function",
+    "measure(bg.breaking_point, limit=0.1, seed=-1)": "seed must be a whole number",
+    "measure(bg.defence_table, defences={'s': bg.Sphere()}, budgets=[1], progress=None)": "progress must be a function",
+    "measure(bg.defence_table, defences={'s': bg.Sphere()}, budgets=[1], seed=None)": "seed must be a whole number",
     "choose(l2_range=0.1)": "l2_range must be (least, largest), such as (1e-4, 1.0); got 0.1.",
     "choose(attack='joint')": "attack must be an attack, such as JointAttack(); got 'joint'.",
     "choose(loss='log')": "loss must be an outer loss, such as LogLoss(); got 'log'.",

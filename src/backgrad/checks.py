@@ -74,6 +74,12 @@ def check_random(random_state) -> None:
         )
 
 
+def check_progress(progress) -> None:
+    """Raise unless what is told how far the work has come can be called."""
+    if not callable(progress):
+        raise InputError(f"progress must be a function, such as print; got {shown(progress)}: leave it out for none.")
+
+
 def check_count(*, least: int = 1, **values) -> None:
     """Raise unless every value is a whole number of at least `least`."""
     for name, value in values.items():

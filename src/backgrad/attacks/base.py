@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..adjoints.base import Adjoint
-from ..checks import check_kind
+from ..checks import check_kind, check_progress
 from ..devices import on_host
 from ..errors import UnsupportedError
 from ..hosted import Block
@@ -158,6 +158,7 @@ class Attack(eqx.Module):
                 devices than there are, or a checkpoint of another search.
             UnsupportedError: a checkpoint for an attack whose search keeps no state.
         """
+        check_progress(progress)
         kept = self._resume_from(checkpoint)
         objective, feasible, begin, threat = prepare(
             learner,

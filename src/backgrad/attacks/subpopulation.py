@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..checks import check_count, native
+from ..checks import check_count, check_progress, native
 from ..devices import on_host, replicate
 from ..errors import UnsupportedError
 from ..hosted import HostFeatures
@@ -161,6 +161,7 @@ class SubpopulationAttack(Attack):
         """
         from .fitting import Fits  # here, since it imports scikit-learn
 
+        check_progress(progress)
         _require_choice(threat.labels)
         check_count(budget=threat.budget)
         if threat.evasion is not None:

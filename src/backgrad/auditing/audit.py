@@ -1,6 +1,7 @@
 """The public function: an estimator and rows in, a verdict out."""
 
 import dataclasses
+import os
 import platform
 import shlex
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..checks import check_kind, check_progress
 from ..errors import InputError
 from ..identity import identify
 from ..spelling import things
@@ -97,6 +99,9 @@ def audit(
     """
     check_estimator(estimator, where="estimator")
     check_gate(limit, at)
+    check_progress(progress)
+    if out is not None:
+        check_kind((str, os.PathLike), "the path of a folder, or None", out=out)
     x, names = _features(X)
     problem = from_arrays(x, y, feature_names=names, target=str(getattr(y, "name", "y") or "y"))
     key = identify("", estimator)

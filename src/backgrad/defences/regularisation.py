@@ -31,7 +31,7 @@ from ..adjoints.base import Adjoint
 from ..attacks.back_gradient import JointAttack
 from ..attacks.base import Attack
 from ..attacks.preparation import start_points
-from ..checks import check_count, check_kind, check_positive, check_seed, shown
+from ..checks import check_count, check_kind, check_positive, check_progress, check_seed, shown
 from ..errors import DivergenceError, InputError
 from ..learners.base import Member
 from ..schedules import Schedule
@@ -149,6 +149,7 @@ def choose_l2(
     check_positive(step_size=step_size)
     check_kind(ThreatModel, "a threat model, such as ThreatModel(budget=10)", threat=threat)
     check_seed(seed)
+    check_progress(progress)
     if threat.budget == 0:
         raise InputError("choose_l2 prepares for points, and the budget is 0: set it to the number expected.")
     loss = (LearnerLoss() if hasattr(learner, "row_losses") else LogLoss()) if loss is None else loss

@@ -19,6 +19,7 @@ import numpy as np
 from sklearn.base import clone
 
 from ..attacks.base import AttackResult
+from ..checks import check_progress, check_seed
 from ..defences.base import Sanitiser, known_evasion
 from ..errors import EmptyClassError, InputError, NumericalError, TrustedRowsError
 from ..learners.base import Member
@@ -225,6 +226,8 @@ def defence_table(
             f"{len(splits)} splits and budgets {list(budgets)}."
         )
     n = train_size(splits)
+    check_seed(seed)
+    check_progress(progress)
     if UNDEFENDED in defences:
         raise InputError(f"{UNDEFENDED!r} is the name of the undefended row: call the defence something else.")
     everyone = {UNDEFENDED: None, **defences}

@@ -134,10 +134,10 @@ def train_size(splits: Sequence[Rows]) -> int:
         InputError: no split, or splits of different sizes, of which a budget would be different shares.
     """
     sizes = {rows.train.size for rows in splits}
-    if len(sizes) != 1:
-        raise InputError(
-            f"an evaluation needs splits, all with as many training rows; got {sorted(sizes) if sizes else 'none'}."
-        )
+    if not sizes:
+        raise InputError("an evaluation needs at least one split; got none.")
+    if len(sizes) > 1:
+        raise InputError(f"an evaluation needs splits, all with as many training rows; got {sorted(sizes)}.")
     return sizes.pop()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..attacks.base import AttackResult
-from ..checks import check_share, shown
+from ..checks import check_progress, check_seed, check_share, shown
 from ..errors import InputError
 from .metrics import balanced_error, class_errors, error_interval, student_interval
 from .plan import Plan, Rows, Table, train_size
@@ -126,13 +126,13 @@ def security_curve(
     Raises:
         InputError: a fraction outside [0, 1), no split, or what an attack refuses.
     """
-    if not splits:
-        raise InputError("a curve needs at least one split; got none.")
+    n = train_size(splits)
+    check_seed(seed)
+    check_progress(progress)
     if not isinstance(fractions, Sequence | np.ndarray) or isinstance(fractions, str) or not len(fractions):
         raise InputError(
             f"a curve needs at least one fraction of poisoned rows, as in (0, 0.05); got {shown(fractions)}."
         )
-    n = train_size(splits)
     _check_scorers(scorers or {}, victim, table, splits[0], seed=(seed, 0))
     budgets = sorted({budget_of(fraction, n) for fraction in fractions})
     found = {name: np.zeros((len(budgets), len(splits))) for name in CURVES}
@@ -232,17 +232,17 @@ def breaking_point(
     Raises:
         InputError: an unknown criterion, `"upper"` with fewer than 3 splits, or what `security_curve` refuses.
     """
+    n = train_size(splits)
+    check_seed(seed)
+    check_progress(progress)
     if criterion not in ("mean", "upper"):
         raise InputError(f"criterion must be 'mean' or 'upper'; got {criterion!r}.")
     if not math.isfinite(limit):
         raise InputError(f"limit must be a finite number; got {limit}.")
-    if not splits:
-        raise InputError("a breaking point needs at least one split; got none.")
     if table.n_classes:
         check_share(limit=limit)
     if criterion == "upper" and len(splits) < 3:
         raise InputError(f"criterion 'upper' needs an interval, so 3 splits at least; got {len(splits)}.")
-    n = train_size(splits)
     most = budget_of(at_most, n)
     evaluated: dict[int, np.ndarray] = {}
     health: dict[int, list[str]] = {}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..attacks.base import AttackResult
+from ..checks import check_progress, check_seed
 from ..errors import InputError
 from ..threat.knowledge import Member
 from .plan import Plan, Rows, Table
@@ -70,6 +71,8 @@ def transfer_matrix(
             f"a transfer matrix needs surrogates, victims and splits; got {len(surrogates)}, {len(victims)} and "
             f"{len(splits)}."
         )
+    check_seed(seed)
+    check_progress(progress)
     shape = (len(surrogates), len(victims), len(splits))
     errors, clean, flips = np.zeros(shape), np.zeros(shape[1:]), np.zeros(shape[1:])
     health: dict[str, list[str]] = {name: [] for name in surrogates}

@@ -12,6 +12,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from ..checks import check_progress
 from .claims import Heart
 from .plan import Run, Study
 from .store import Store
@@ -113,6 +114,7 @@ def run_study(
         InputError: what `check_study` refuses, a folder that cannot be written, or a scheduler that does not answer.
         WorkersError: a cluster that was there is gone.
     """
+    check_progress(progress)
     check_study(study, workers=workers, scheduler=scheduler, tasks=tasks)
     session = _Session(study, store, progress)
     if session.missing:
