@@ -57,11 +57,13 @@ import functools, json, sys
 import jax, numpy as np
 from sklearn.linear_model import LogisticRegression as Linear
 import backgrad as bg
+from backgrad.datasets.raw import RawTable
 
 y = np.arange(20) % 2
 x = np.random.default_rng(0).normal(size=(20, 3)) + y[:, None]
 rows, learner, schedule = bg.samples(x, y, 2), bg.LogisticRegression(3), bg.Descent(2)
 weight, threat = learner.init(None), bg.ThreatModel(2, feasible=bg.Box(-9, 9))
+raw = RawTable("mine.csv", "npz", ("a", "t"), 20, np.arange(20), arrays=(x[:, 0], y))
 
 
 def train(learner=learner, rows=rows, schedule=schedule, **settings):
@@ -189,6 +191,9 @@ _REFUSED = {
     "bg.Plan(learner, None, bg.JointAttack(), threat)": "schedule must be Descent(...) or Converged(...); got None.",
     "bg.Plan(learner, schedule, bg.JointAttack, threat)": "call it, as in JointAttack(...).",
     "bg.read_table(x)": "path must be the path of a file; got array(",
+    "bg.infer_schema('mine.csv', target='t')": "raw must be what read_table(path) returns; got 'mine.csv'.",
+    "bg.encode(x, None)": "raw must be what read_table(path) returns; got array(",
+    "bg.encode(raw, None)": "schema must be what infer_schema(raw, target=...) returns; got None.",
     "audit(seed=None)": "seed must be a whole number from 0 to",
     "audit(out=3)": "out must be the path of a folder, or None; got 3.",
     "audit(progress=None)": "progress must be a function, such as print; got None: leave it out for none.",

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from backgrad.checks import check_kind
 from backgrad.datasets.columns import Values, categories_of, values_of
 from backgrad.datasets.raw import RawTable, listed, quoted
 from backgrad.datasets.understood import Column, Schema, Target
@@ -69,9 +70,12 @@ def encode(raw: RawTable, schema: Schema) -> EncodedTable:
         Rows whose target is known, in the order of the file.
 
     Raises:
+        InputError: no table, or no schema.
         DatasetError: the schema has problems (all are in the message), or the table has other columns, categories or
             classes than the schema.
     """
+    check_kind(RawTable, "what read_table(path) returns", raw=raw)
+    check_kind(Schema, "what infer_schema(raw, target=...) returns", schema=schema)
     schema.check()
     assert schema.target is not None  # a schema without problems has one
     if len(raw.names) != len(schema.names):

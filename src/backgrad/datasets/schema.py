@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from backgrad.checks import check_kind
 from backgrad.datasets.columns import Categories, Setting, Values, categories_of, guess, values_of
 from backgrad.datasets.findings import (
     Findings,
@@ -67,8 +68,10 @@ def infer_schema(
         The schema; it has `problems` where the table cannot be used as asked, and never raises because of them.
 
     Raises:
+        InputError: no table.
         DatasetError: quantiles that are not 0 ≤ a < b ≤ 1, or a number of categories or columns below 2.
     """
+    check_kind(RawTable, "what read_table(path) returns", raw=raw)
     low, high = quantiles
     if not 0 <= low < high <= 1:
         raise DatasetError(f"quantiles must satisfy 0 ≤ a < b ≤ 1, got {low} and {high}; (0, 1) is the whole range.")
