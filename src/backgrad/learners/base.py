@@ -21,6 +21,7 @@ from ..checks import shown
 from ..devices import shares
 from ..errors import InputError
 from ..schedules import Schedule
+from ..spelling import things
 from ..types import Params, Samples
 
 
@@ -103,17 +104,21 @@ class Learner(eqx.Module):
 
 
 def check_scored(learner: Any, params: Params, x: Any) -> None:
-    """Raise unless rows have a learner's features, and parameters as many first weights; shapes alone are looked at."""
-    kind, d = type(learner).__name__, learner.n_features
+    """Raise unless rows have a learner's features, and parameters as many first weights and last biases as it has.
+
+    Shapes alone are looked at. Of two classes there may be one score or two.
+    """
+    kind, d, k = type(learner).__name__, learner.n_features, learner.n_outputs
     if np.ndim(x) != 2 or np.shape(x)[1] != d:
         raise InputError(f"this {kind} scores x of shape (n, {d}); got {np.shape(x)}.")
     try:
-        rows = np.shape(learner.first(params))[0]
+        rows, biases = np.shape(learner.first(params))[0], np.shape(jax.tree.leaves(params)[-1])
     except (AttributeError, IndexError, KeyError, TypeError):
-        rows = None
-    if rows != d:
+        rows = biases = None
+    if rows != d or biases not in {(k,), *([(), (1,)] if k == 2 else [])}:
+        wanted = f"{d} features" if rows != d else things(k, "output")
         raise InputError(
-            f"params must be those of {kind} for {d} features, as train(...).params and init are; got {shown(params)}."
+            f"params must be those of {kind} for {wanted}, as train(...).params and init are; got {shown(params)}."
         )
 
 
