@@ -12,6 +12,7 @@ from backgrad.attacks import health
 from backgrad.attacks.base import Optimised
 from backgrad.attacks.health import Evidence, judge
 from backgrad.attacks.objective import Hypergradient, OuterObjective, group_members
+from backgrad.errors import NotConvergedError
 from tests.attacks.problems import D, P, craft, objective
 
 GOOD = {
@@ -161,6 +162,12 @@ def test_an_implicit_gradient_short_of_the_optimum_is_caught():
     right = craft(attack, "box", learner=learner, schedule=solved, adjoint=bg.Implicit(throw=False)).health
     assert right.training is bg.Status.DONE
     assert right.verdict == "worked"
+
+
+def test_an_implicit_gradient_that_raises_does_so_in_one_sentence():
+    settings = {"learner": bg.LogisticRegression(D, 0.01), "schedule": bg.Descent(2, 0.1), "adjoint": bg.Implicit()}
+    with pytest.raises(NotConvergedError, match=r"^Implicit: the gradient of the training loss is not small .*\.$"):
+        craft(bg.JointAttack(1), "box", **settings)
 
 
 def test_a_long_reversal_of_adaline_is_caught():

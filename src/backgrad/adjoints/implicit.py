@@ -10,9 +10,11 @@ inner problem is solved and its Hessian regular where the outer loss looks; othe
 says so in its status.
 """
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -22,7 +24,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from ..checks import native
-from ..errors import InputError, UnsupportedError
+from ..errors import InputError, NotConvergedError, UnsupportedError
 from ..schedules import Converged, Descent, Schedule
 from ..status import Status
 from ..types import Params
@@ -32,6 +34,18 @@ _INCONSISTENT = (
     "the linear solve failed, since the Hessian is singular in a direction that matters or max_steps is too small: "
     "set l2 above 0, set damping, or raise max_steps"
 )
+
+
+@contextlib.contextmanager
+def said_plainly() -> Iterator[None]:
+    """Raise a `NotConvergedError` where `Implicit` raises in compiled code, whose errors are equinox's."""
+    try:
+        yield
+    except eqx.EquinoxRuntimeError as error:
+        sentences = re.findall(r"Implicit: [^\n]+", str(error))
+        if not sentences:
+            raise
+        raise NotConvergedError(sentences[-1]) from None  # before it come lines of this module
 
 
 class Implicit(Adjoint):

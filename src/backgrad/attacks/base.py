@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..adjoints.base import Adjoint
+from ..adjoints.implicit import said_plainly
 from ..checks import check_kind, check_progress
 from ..devices import on_host
 from ..errors import UnsupportedError
@@ -118,6 +119,7 @@ class Attack(eqx.Module):
             "a method work."
         )
 
+    @said_plainly()
     def craft(
         self,
         learner: Any,
@@ -156,6 +158,7 @@ class Attack(eqx.Module):
         Raises:
             InputError: rows that do not fit, more points than rows, starting points outside the feasible set, more
                 devices than there are, or a checkpoint of another search.
+            NotConvergedError: `Implicit`, told to raise, has no gradient where training ended.
             UnsupportedError: a checkpoint for an attack whose search keeps no state.
         """
         check_progress(progress)

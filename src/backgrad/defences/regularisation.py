@@ -28,6 +28,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ..adjoints.base import Adjoint
+from ..adjoints.implicit import said_plainly
 from ..attacks.back_gradient import JointAttack
 from ..attacks.base import Attack
 from ..attacks.preparation import start_points
@@ -100,6 +101,7 @@ class TrustedLoss(eqx.Module):
         return jnp.sum(rows.weight * losses) / jnp.sum(rows.weight), run.status
 
 
+@said_plainly()
 def choose_l2(
     learner: Any,
     train: Samples,
@@ -144,6 +146,7 @@ def choose_l2(
     Raises:
         InputError: a learner without `l2`, a budget of no points, or a number out of its range.
         DivergenceError: training without points diverged at a λ of the range, or a gradient is not finite.
+        NotConvergedError: `Implicit`, told to raise, has no gradient where training ended.
     """
     check_count(rounds=rounds, steps=steps)
     check_positive(step_size=step_size)
