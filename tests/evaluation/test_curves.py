@@ -83,6 +83,19 @@ def test_a_curve_holds_clean_flips_and_points_at_every_budget():
     assert shares[-1] == 1
 
 
+def test_the_clean_victim_of_a_split_is_fitted_once():
+    fits = []
+
+    class Counted(LogisticRegression):
+        def fit(self, X, y, sample_weight=None):
+            fits.append(len(y))
+            return super().fit(X, y, sample_weight)
+
+    settings = {"fractions": (0.1, 0.2), "scorers": {"accuracy": "accuracy"}, "seed": 0}
+    security_curve(PLAN, TABLE, splits(2), victim=Counted(), **settings)
+    assert sorted(fits) == [N] * 2 + [N + 2] * 4 + [N + 5] * 4
+
+
 @pytest.mark.parametrize(("classes", "ends"), [(True, (0, 1)), (False, (0, None))], ids=["classes", "responses"])
 def test_intervals_of_errors_are_cut_and_those_of_other_scores_are_not(classes, ends):
     values = {"poisoned": np.array([[0.0, 0.2, 0.9]])}

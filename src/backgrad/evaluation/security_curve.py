@@ -5,8 +5,9 @@ the same budget are always there.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,8 +134,15 @@ def security_curve(
         raise InputError(
             f"a curve needs at least one fraction of poisoned rows, as in (0, 0.05); got {shown(fractions)}."
         )
-    _check_scorers(scorers or {}, victim, table, splits[0], seed=(seed, 0))
+    _check_names(scorers or ())
     budgets = sorted({budget_of(fraction, n) for fraction in fractions})
+
+    @functools.cache
+    def clean(k: int) -> dict[str, float]:
+        return _scores(victim, table, splits[k], None, scorers, seed=(seed, k))
+
+    if scorers:  # one that does not fit is found out before the first attack
+        clean(0)
     found = {name: np.zeros((len(budgets), len(splits))) for name in CURVES}
     scores, health = {"error": found}, {}
     total, done = len(budgets) * len(splits), 0
@@ -149,7 +157,8 @@ def security_curve(
                 progress=lambda share, shift=shift: progress(shift + share / total),
             )
             for curve, added in zip(CURVES, training_sets(attack).values(), strict=True):
-                for name, value in _scores(victim, table, rows, added, scorers, seed=(seed, k)).items():
+                measured = clean(k) if added is None else _scores(victim, table, rows, added, scorers, seed=(seed, k))
+                for name, value in measured.items():
                     scores.setdefault(name, {c: np.zeros((len(budgets), len(splits))) for c in CURVES})
                     scores[name][curve][i, k] = value
             if budget:
@@ -160,31 +169,14 @@ def security_curve(
     return SecurityCurve(counts / (n + counts), counts, scores, health)
 
 
-def _check_scorers(scorers: Mapping[str, Any], victim: Any, table: Table, rows: Rows, *, seed: tuple[int, int]) -> None:
-    """Raise where a scorer's name is taken, or where it cannot score the victim that is trained on clean rows."""
-    if not scorers:
-        return
-    from sklearn.metrics import get_scorer
-
-    fitted = fit_victim(victim, table, rows, None, seed=seed)
-    for name, scorer in scorers.items():
-        if name in ("error", _BALANCED) or name.startswith(_OF_CLASS):
+def _check_names(scorers: Iterable[str]) -> None:
+    for name in scorers:
+        if name in _ERRORS or name.startswith(_OF_CLASS):
             raise InputError(f"{name!r} is the name of a score that every curve has: call the scorer something else.")
-        try:
-            get_scorer(scorer)(fitted, table.x[rows.test], table.y[rows.test])
-        except Exception as error:  # scorers raise what they like
-            reason = str(error).strip().split("\n")[0].split(". ")[0].removesuffix(".")
-            fits = "f1_macro" if table.n_classes else "r2"
-            raise InputError(
-                f"scorers must fit the victim and the data, and {name} does not ({reason}): take another, such as "
-                f"{fits}."
-            ) from error
 
 
 def _scores(victim, table: Table, rows: Rows, added, scorers, *, seed: tuple[int, int]) -> dict[str, float]:
     """Return all scores of a victim trained on clean rows and points."""
-    from sklearn.metrics import get_scorer
-
     fitted = fit_victim(victim, table, rows, added, seed=seed)
     x, y = table.x[rows.test], table.y[rows.test]
     predictions = fitted.predict(x)
@@ -194,8 +186,22 @@ def _scores(victim, table: Table, rows: Rows, added, scorers, *, seed: tuple[int
         for c, value in enumerate(class_errors(predictions, y, table.n_classes).tolist()):
             scores[f"{_OF_CLASS}{c}"] = value
     for name, scorer in (scorers or {}).items():
-        scores[name] = float(get_scorer(scorer)(fitted, x, y))
+        scores[name] = _score(name, scorer, fitted, x, y, classes=table.n_classes > 0)
     return scores
+
+
+def _score(name: str, scorer: Any, fitted: Any, x: np.ndarray, y: np.ndarray, *, classes: bool) -> float:
+    """Return what a scorer says of a victim; raise where it cannot score it."""
+    from sklearn.metrics import get_scorer
+
+    try:
+        return float(get_scorer(scorer)(fitted, x, y))
+    except Exception as error:  # scorers raise what they like
+        reason = str(error).strip().split("\n")[0].split(". ")[0].removesuffix(".")
+        raise InputError(
+            f"scorers must fit the victim and the data, and {name} does not ({reason}): take another, such as "
+            f"{'f1_macro' if classes else 'r2'}."
+        ) from error
 
 
 def breaking_point(
