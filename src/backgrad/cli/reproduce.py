@@ -13,7 +13,7 @@ from .runs import Scheduler, Workers, command_again, do_runs, report_failures
 
 if TYPE_CHECKING:
     from ..paper import Claim, Results, Scale
-    from ..studies.plan import Run
+    from ..studies.plan import Run, Study
     from ..studies.store import Store
     from .output import OutputFolder
 
@@ -59,7 +59,7 @@ def reproduce(
     if summary.failures:
         raise SystemExit(report_failures(summary.failures, command))
     results = Results(study.runs, store)
-    table = claims(Results([*study.runs, *_done_before(names, scale, store)], store), quick=quick)
+    table = claims(Results([*study.runs, *_done_before(study, names, scale, store)], store), quick=quick)
     with OutputFolder(out) as output:
         for name in names:
             _prepare(output, name, results)
@@ -69,7 +69,7 @@ def reproduce(
     _print(table, names, scale, out)
 
 
-def _done_before(names: list[str], scale: "Scale", store: "Store") -> "list[Run]":
+def _done_before(study: "Study", names: list[str], scale: "Scale", store: "Store") -> "list[Run]":
     """Return the runs of other figures that earlier commands did to their end: the table of claims keeps theirs."""
     from ..paper import EXPERIMENTS, make_study
 
@@ -81,7 +81,7 @@ def _done_before(names: list[str], scale: "Scale", store: "Store") -> "list[Run]
             if all(store.file(run).exists() for run in runs):
                 found |= {run.identity: run for run in runs}
                 break
-    mine = {run.identity for run in make_study(names, scale).runs}
+    mine = {run.identity for run in study.runs}
     return [run for identity, run in sorted(found.items()) if identity not in mine]
 
 
