@@ -6,8 +6,8 @@ content, so that a file from elsewhere, stored or compressed in another way, is 
 """
 
 import hashlib
+import io
 import os
-import tempfile
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from backgrad.datasets.loaders import Table, declared_range, pixel_names
 from backgrad.errors import DatasetError
-from backgrad.folders import cache_folder
+from backgrad.folders import cache_folder, write_whole
 
 VARIABLE = "BACKGRAD_DATA"
 MNIST_FILE = "mnist.npz"
@@ -91,22 +91,16 @@ def store_arrays(path: Path, **arrays: np.ndarray) -> None:
     Raises:
         DatasetError: the folder cannot be written to.
     """
-    partial = None
+    buffer = io.BytesIO()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as file:
-            partial = Path(file.name)
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        os.replace(partial, path)
-        partial = None
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        write_whole(path, buffer.getvalue())
     except OSError as error:
         raise DatasetError(
             f"The download should be stored in {str(path.parent)!r}, which cannot be written to "
             f"({type(error).__name__}); free or unlock it, or put {path.name} into a folder named by {VARIABLE}."
         ) from error
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
 
 
 # --- MNIST, complete ------------------------------------------------------------------------------
