@@ -6,6 +6,7 @@ keyword arguments.
 
 import copy
 import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -18,9 +19,10 @@ _DATA, _VICTIM, _ATTACK, _RUN = "Data", "Victim", "Attacker", "Evaluation"
 
 
 def option(kind: Any, text: str, panel: str, default: Any = None, *names: str) -> tuple[Any, Any]:
-    """Return an option's annotation and default."""
+    """Return an option's annotation and default; what its text says of regressions stands in braces."""
     optional = kind | None if default is None else kind
-    return Annotated[optional, typer.Option(*names, help=text, rich_help_panel=panel)], default
+    info = typer.Option(*names, help=re.sub(r"[{}]", "", text), rich_help_panel=panel)
+    return Annotated[optional, info, re.sub(r"{.*?}", "", text)], default
 
 
 DATA: Group = {
@@ -28,14 +30,14 @@ DATA: Group = {
         Annotated[str, typer.Argument(help="A data set that 'backgrad datasets' lists, or a CSV file.")],
         inspect.Parameter.empty,
     ),
-    "target": option(str, "Column of a CSV file's labels or responses.", _DATA),
+    "target": option(str, "Column of a CSV file's labels{ or responses}.", _DATA),
     "task": option(Task, "What that column holds (default: classification).", _DATA),
     "download": option(bool, "Fetch a data set that does not come with backgrad.", _DATA, False, "--download"),
 }
 VICTIM: Group = {
     "learner": option(
         LearnerName,
-        "What is attacked (default: logistic; softmax for 3 classes and more; ridge for responses).",
+        "What is attacked (default: logistic; softmax for 3 classes and more{; ridge for responses}).",
         _VICTIM,
     ),
     "step_size": option(float, "Step of the victim's descent (default: by learner, see below).", _VICTIM),
@@ -56,7 +58,7 @@ THREAT: Group = {
     "knowledge": option(KnowledgeName, "What the attacker knows of the victim.", _ATTACK, KnowledgeName.perfect),
     "feasible": option(str, _FEASIBLE, _ATTACK, "box"),
     "labels": option(
-        Labels, "Points' labels: flipped once, or chosen with the features (default for responses).", _ATTACK
+        Labels, "Points' labels: flipped once, or chosen with the features{ (default for responses)}.", _ATTACK
     ),
     "start": option(Start, "Rows that points start from, with flipped labels.", _ATTACK, Start.train),
 }
@@ -68,7 +70,7 @@ SEARCH: Group = {
         Strategy.joint,
     ),
     "objective": option(
-        Objective, "Outer loss to maximise on validation rows (default: zero-one; squared for responses).", _ATTACK
+        Objective, "Outer loss to maximise on validation rows (default: zero-one{; squared for responses}).", _ATTACK
     ),
     "adjoint": option(AdjointName, "How gradients go back through training.", _ATTACK, AdjointName.checkpointed),
     "outer_step_size": option(float, "Length of a point's step (default: 1; discrete joint: 0.2).", _ATTACK),
@@ -123,17 +125,14 @@ RUN: Group = {
 }
 
 
-# What help says of regressions.
-_OF_RESPONSES = ("; ridge for responses", "; squared for responses", " (default for responses)", " or responses")
-
-
 def of_classes(*groups: Group) -> Group:
     """Return the options of some groups for a verb that judges classifiers: none for regressions, no word of them."""
     found: Group = {}
     for name, (annotation, default) in ((name, entry) for group in groups for name, entry in group.items()):
-        info = copy.copy(annotation.__metadata__[0])
-        for words in _OF_RESPONSES:
-            info.help = info.help.replace(words, "")
+        info, *short = annotation.__metadata__
+        if short:
+            info = copy.copy(info)
+            info.help = short[0]
         found[name] = Annotated[annotation.__origin__, info], default
     del found["task"]
     return found

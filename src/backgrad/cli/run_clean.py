@@ -20,9 +20,9 @@ from ..datasets.dataset import scale
 from ..datasets.registry import is_known
 from ..datasets.table import table_from
 from ..defences.catalogue import find, make_sanitiser
-from ..errors import DatasetError, InputError
+from ..errors import InputError
 from ..evaluation.words import open_data
-from ..evaluation.words.data import spell_task
+from ..evaluation.words.data import CLASSES_ALONE
 from .output import OutputFolder
 from .session import enable_float64
 
@@ -151,10 +151,7 @@ def _read(table: str, *, target: str | None, download: bool) -> tuple[Dataset, T
         path = Path(table)
         before = _state(path)
         raw = read_table(path, max_rows=None)
-        try:
-            data = table_from(raw, target=target)
-        except DatasetError as error:
-            raise spell_task(error, regressions=False) from None
+        data = table_from(raw, target=target, otherwise=CLASSES_ALONE)
         text = _file_text(path, raw, target)
         if _state(path) != before:
             raise InputError(f"{path} was changed while it was read: run the same command again.")

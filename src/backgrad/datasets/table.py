@@ -49,9 +49,19 @@ def load_table(
 
 
 def table_from(
-    raw: RawTable, *, target: str, task: Task = "classification", scaled: bool = True, name: str | None = None
+    raw: RawTable,
+    *,
+    target: str,
+    task: Task = "classification",
+    scaled: bool = True,
+    name: str | None = None,
+    otherwise: str | None = None,
 ) -> Dataset:
-    """Return what `load_table` does, of a table that was read already, with all its rows."""
+    """Return what `load_table` does, of a table that was read already, with all its rows.
+
+    Arguments besides those of `load_table`: what to do where the target does not fit the task (`otherwise`), for an
+    error; in the words of Python where omitted.
+    """
     if task not in get_args(Task):
         raise DatasetError(f"task must be 'classification' or 'regression', got {task!r}; name one of them.")
     file = Path(raw.source)
@@ -60,7 +70,8 @@ def table_from(
     _check_missing(file, columns)
     answers = columns.pop(target)
     values = _numbers(file, columns)
-    y, class_names = _responses(file, target, answers) if task == "regression" else _classes(file, target, answers)
+    read = _responses if task == "regression" else _classes
+    y, class_names = read(file, target, answers, otherwise)
     minimum, maximum = observed_range(values)
     return Dataset(
         name=table_name(file) if name is None else name,
@@ -138,18 +149,19 @@ def _numbers(file: Path, columns: dict[str, Values]) -> np.ndarray:
     return values
 
 
-def _responses(file: Path, target: str, answers: Values) -> tuple[np.ndarray, tuple[str, ...]]:
+def _responses(file: Path, target: str, answers: Values, otherwise: str | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the responses of a regression, (n,), and their name."""
     wrong = np.flatnonzero(~np.isfinite(answers.numbers))
     if len(wrong):
+        remedy = "choose another target, or task='classification'"
         raise DatasetError(
             f"The target {target!r} of {str(file)!r} should hold finite numbers for a regression, and it holds "
-            f"{answers.text(int(wrong[0]))!r}; choose another target, or task='classification'."
+            f"{answers.text(int(wrong[0]))!r}; {otherwise or remedy}."
         )
     return answers.as_numbers(), (target,)
 
 
-def _classes(file: Path, target: str, answers: Values) -> tuple[np.ndarray, tuple[str, ...]]:
+def _classes(file: Path, target: str, answers: Values, otherwise: str | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return labels 0..k−1, (n,), and the k names of the classes; 1, 1.0 and 01 are one class where all are numbers."""
     labels, names = categories_of(answers)
     if len(names) < 2:
@@ -159,8 +171,9 @@ def _classes(file: Path, target: str, answers: Values) -> tuple[np.ndarray, tupl
         )
     fractional = not np.isnan(answers.numbers).any() and any(not number.is_integer() for number in answers.numbers)
     if fractional and len(names) > MOST_FRACTIONAL_CLASSES:
+        remedy = "set task='regression' for real responses"
         raise DatasetError(
             f"The target {target!r} of {str(file)!r} should hold class labels, and it has {len(names)} values, "
-            "some of them fractions; set task='regression' for real responses."
+            f"some of them fractions; {otherwise or remedy}."
         )
     return labels, names

@@ -2,15 +2,18 @@
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 
 import numpy as np
 
-from ...datasets import Dataset, list_datasets, load, load_table, split_rows
+from ...datasets import Dataset, list_datasets, load, read_table, split_rows
 from ...datasets.registry import is_known, unknown
-from ...errors import DatasetError, InputError
+from ...datasets.table import table_from
+from ...errors import InputError
 from ..plan import Rows, Table
+
+#: What to do with real responses where only classes will do.
+CLASSES_ALONE = "take another, or cut its range into classes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,11 +110,11 @@ def open_data(
             raise unknown(name, also="the path of a CSV file")
         if target is None:
             raise InputError(f"{name} is a table: name the column of its labels or responses with --target.")
-        try:
-            table = load_table(name, target=target, task=task or "classification")  # pyright: ignore[reportArgumentType]
-        except DatasetError as error:
-            raise spell_task(error, regressions=only_classes is None) from None
-        return _as_data(table)
+        otherwise = "choose another target, or --task classification"
+        if task != "regression":
+            otherwise = "set --task regression for real responses" if only_classes is None else CLASSES_ALONE
+        raw = read_table(name, max_rows=None)
+        return _as_data(table_from(raw, target=target, task=task or "classification", otherwise=otherwise))  # pyright: ignore[reportArgumentType]
     if target is not None or task is not None:
         option = "--target" if target is not None else "--task"
         raise InputError(f"{option} belongs to a CSV file; the data set {name!r} brings its own.")
@@ -120,14 +123,6 @@ def open_data(
         raise InputError(f"{only_classes}, and {name} has responses: name a table of classes.")
     n_test = next(info.n_test for info in list_datasets() if info.name == name)
     return dataclasses.replace(data, n_test=n_test)
-
-
-def spell_task(error: DatasetError, *, regressions: bool) -> DatasetError:
-    """Return an error of `load_table` that names the option --task, or none to verbs that take classes alone."""
-    text = str(error)
-    if not regressions:
-        text = text.replace("set task='regression' for real responses", "take another, or cut its range into classes")
-    return DatasetError(re.sub(r"task='(\w+)'", r"--task \1", text))
 
 
 def _is_path(name: str) -> bool:
