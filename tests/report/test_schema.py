@@ -41,6 +41,12 @@ def set_at(record, path, value):
         (("verdict",), ["one sentence"], "verdict"),
         (("curves",), [], "curves"),
         (("curves", 0, "points"), [0, 1], "curves[0]: points must have one entry for each of the 6 fractions"),
+        (
+            ("curves", 1, "points"),
+            [0, 5, 10, 26, 60, 125],
+            "curves[1]: 60 points among 500 training rows must be a fraction of 0.1071, got 0.1",
+        ),
+        (("transfer", "fraction"), 0.06, "transfer: 26 points among 500 training rows must be a fraction of 0.04943"),
         (("curves", 0, "fractions"), [0.0, 0.02, 0.01, 0.05, 0.1, 0.2], "curves[0]: fractions must increase"),
         (("curves", 0, "poisoned", "splits", 2), [0.1], "poisoned.splits"),
         (("curves", 0, "poisoned", "interval", 1), [0.5, 0.1], "poisoned.interval must run from"),

@@ -119,6 +119,24 @@ class AuditRecord(Part):
     artifacts: list[str]
 
     @model_validator(mode="after")
+    def _check_shares(self) -> "AuditRecord":
+        n = self.input.train_rows
+        found: list[tuple[str, float, int]] = []
+        for i, curve in enumerate(self.curves):
+            found += [(f"curves[{i}]", *pair) for pair in zip(curve.fractions, curve.points, strict=True)]
+        for name in ("class_damage", "breaking_point", "transfer", "defences"):
+            part = getattr(self, name)
+            if part is not None and part.fraction is not None:
+                found.append((name, part.fraction, part.points))
+        for where, fraction, points in found:
+            if abs(fraction * (n + points) - points) > 0.5 + 1e-9 * n:
+                raise refuse(
+                    f"{where}: {points} points among {n} training rows must be a fraction of "
+                    f"{points / (n + points):.4g}, got {fraction:.4g}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check(self) -> "AuditRecord":
         curve, at = self.curves[0], self.gate.at
         if self.gate.verdict == "passed" and at is not None:
