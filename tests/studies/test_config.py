@@ -3,10 +3,11 @@
 import dataclasses
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 
-from backgrad.cli import choices
+from backgrad.cli import choices, main
 from backgrad.errors import DatasetError, InputError
 from backgrad.evaluation.words import Options
 from backgrad.plain_yaml import LARGEST, read_yaml
@@ -28,6 +29,26 @@ def problems(content):
     with pytest.raises(InputError) as caught:
         parse_study(content)
     return str(caught.value)
+
+
+# --- what users are shown -------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "studies.md"
+
+
+def test_the_page_on_studies_has_a_file_that_can_be_run_and_every_key(tmp_path):
+    text = PAGE.read_text(encoding="utf-8")
+    (content,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(read(tmp_path, content).runs) == 2 * 2 * 2 * 3
+    assert set(StudyFile.model_fields) <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_the_help_s_file_can_be_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["study", "--help"])
+    (content,) = re.findall(r"\{name.*?\}", capsys.readouterr().out, re.DOTALL)
+    assert len(read(tmp_path, content).runs) == 2 * 2 * 2 * 5
 
 
 # --- grids ----------------------------------------------------------------------------------------

@@ -51,6 +51,12 @@ _ATTACK_NOTES = (
     "mlp 0.1 × 400, ridge 0.1 × 1000; implicit trains to convergence instead.\n\n"
     "Example: backgrad attack spambase --learner mlp --feasible binary --out mlp"
 )
+_STUDY_NOTES = (
+    r"A file may hold: {name: mine, datasets: \[spambase, breast-cancer], learners: \[logistic, mlp], "
+    r"points: \[10, 20], splits: 5}. Lists may also have a line for each item, and every option of 'backgrad attack' that says who is "
+    "attacked, and how, is a key: learners, strategies, goals, feasible, knowledge, steps and so on.\n\n"
+    "Example: backgrad study mine.yaml --workers 4"
+)
 app.command(
     help=_flowing(audit.__doc__), epilog="Example: backgrad audit mails.csv --target spam --limit 0.2 --at 0.05"
 )(audit)
@@ -65,7 +71,7 @@ app.command(
 app.command(help=_flowing(transfer.__doc__), epilog="Example: backgrad transfer spambase --surrogates logistic,mlp")(
     transfer
 )
-app.command(help=_flowing(study.__doc__), epilog="Example: backgrad study mine.yaml --workers 4")(study)
+app.command(help=_flowing(study.__doc__), epilog=_STUDY_NOTES)(study)
 app.command(help=_flowing(reproduce.__doc__), epilog="Example: backgrad reproduce figure2 --quick")(reproduce)
 app.command(help=_flowing(clean.__doc__), epilog=_CLEAN_NOTES)(clean)
 app.command(
