@@ -54,8 +54,8 @@ _ATTACK_NOTES = (
 _STUDY_NOTES = (
     r"A file may hold: {name: mine, datasets: \[spambase, breast-cancer], learners: \[logistic, mlp], "
     r"points: \[10, 20], splits: 5}. Lists may also have a line for each item, and every option of 'backgrad attack' "
-    "that says who is attacked, and how, is a key: learners, strategies, goals, feasible, knowledge, steps and so on.\n\n"
-    "Example: backgrad study mine.yaml --workers 4"
+    "that says who is attacked, and how, is a key: learners, strategies, goals, feasible, knowledge, steps and so on."
+    "\n\nExample: backgrad study mine.yaml --workers 4"
 )
 app.command(
     help=_flowing(audit.__doc__), epilog="Example: backgrad audit mails.csv --target spam --limit 0.2 --at 0.05"
