@@ -243,16 +243,16 @@ def test_the_readme_has_python_to_run():
     assert len(snippets()) == 1
 
 
-def readme_commands(program):
-    """Return the arguments of every command of a program in the README's shell snippets."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+def shown_commands(program, page="README.md"):
+    """Return the arguments of every command of a program in a page's shell snippets."""
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
     return [line[1:] for line in words if line[:1] == [program]]
 
 
 def test_the_readme_s_make_targets_exist():
-    targets = {name for line in readme_commands("make") for name in line}
+    targets = {name for line in shown_commands("make") for name in line}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert {"demo", "test"} <= targets <= set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
 
@@ -260,11 +260,21 @@ def test_the_readme_s_make_targets_exist():
 def test_the_demo_does_what_the_readme_says_without_make():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (demo,) = re.findall(r"^demo:.*\n\t\$\(BIN\)/backgrad (.*?) --out demo\b", makefile, re.MULTILINE)
-    assert shlex.split(demo) in readme_commands("backgrad")
+    assert shlex.split(demo) in shown_commands("backgrad")
 
 
-@pytest.mark.parametrize("arguments", readme_commands("backgrad"), ids=" ".join)
-def test_the_readme_s_commands_name_options_and_data_that_exist(arguments, monkeypatch):
+# Those of the documentation whose verbs work on data that come with the package.
+BUNDLED = [
+    arguments
+    for page in PAGES
+    for arguments in shown_commands("backgrad", page)
+    if arguments[0] in ("attack", "audit", "curve", "defend")
+    and arguments[1] in ("mnist-1-7", "spambase", "spambase57")
+]
+
+
+@pytest.mark.parametrize("arguments", [*shown_commands("backgrad"), *BUNDLED], ids=" ".join)
+def test_commands_that_are_shown_name_options_and_data_that_exist(arguments, monkeypatch):
     from backgrad.cli import main
     from backgrad.cli.run_audit import open_audit
     from backgrad.cli.session import open_session
