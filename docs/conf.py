@@ -18,16 +18,16 @@ html_title = f"backgrad {__version__}"
 
 
 def _escape(app, what, name, thing, options, lines):
-    """Escape what docstrings mean as it stands, outside of code: |x|, classes_, and k where it is all of a line."""
+    """Escape what docstrings mean as it stands, outside of code: |x|, classes_, and letters that would number a list."""
     for i, line in enumerate(lines):
         parts = re.split(r"(`+[^`]*`+)", line)
         parts[::2] = [re.sub(r"\||(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
-        lines[i] = re.sub(r"^(\s*)(?=\w\.$)", r"\1\\", "".join(parts))
+        lines[i] = re.sub(r"^(\s*)(?=\w\.(\s|$))", r"\1\\", "".join(parts))
 
 
 def _shorten(app, what, name, thing, options, signature, returns):
-    """Say Array where annotations name the module of JAX's arrays, and write functions as they were."""
-    names = r"\b(jaxlib\._jax|jaxtyping)\."
+    """Leave out the modules of JAX's arrays and what converters say of types, and write functions as they were."""
+    names = r"\b(jaxlib\._jax|jaxtyping)\.|: ~?_Setting\b"
     texts = (text and re.sub(names, "", text) for text in (signature, returns))
     return tuple(text and re.sub(r"<function \S*<lambda>>", "lambda share: None", text) for text in texts)
 
