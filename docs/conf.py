@@ -18,7 +18,7 @@ html_title = f"backgrad {__version__}"
 
 
 def _escape(app, what, name, thing, options, lines):
-    """Escape what docstrings mean as it stands, outside of code: |x|, classes_, and letters that would number a list."""
+    """Escape what docstrings mean as it stands, outside of code: |x|, classes_, letters that would number lists."""
     for i, line in enumerate(lines):
         parts = re.split(r"(`+[^`]*`+)", line)
         parts[::2] = [re.sub(r"\||(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
@@ -27,7 +27,7 @@ def _escape(app, what, name, thing, options, lines):
 
 def _shorten(app, what, name, thing, options, signature, returns):
     """Leave out the modules of JAX's arrays and what converters say of types, and write functions as they were."""
-    names = r"\b(jaxlib\._jax|jaxtyping)\.|: ~?_Setting\b"
+    names = r"\b(jaxlib\._jax|jaxtyping)\.|: ~?([\w.]+\.)?_Setting\b"
     texts = (text and re.sub(names, "", text) for text in (signature, returns))
     return tuple(text and re.sub(r"<function \S*<lambda>>", "lambda share: None", text) for text in texts)
 
