@@ -12,7 +12,7 @@ from backgrad.defences.base import Sanitiser
 from backgrad.defences.distance import Slab, Sphere
 from backgrad.defences.loss import LossTrim
 from backgrad.errors import InputError, NumericalError, TrustedRowsError
-from backgrad.evaluation.defence_table import MEASURES, defence_table
+from backgrad.evaluation.defence_table import MEASURES, _Judge, _nearer, defence_table
 from backgrad.evaluation.displays.defence_table import DefenceTableDisplay
 from backgrad.evaluation.plan import Fitted
 from backgrad.evaluation.poisoning import craft_on_split, evaluate_split
@@ -37,6 +37,16 @@ class Nothing(Sanitiser):
 
     def marks(self, suspicion, y):
         return suspicion > 0, suspicion
+
+
+class Fence(Nothing):
+    """Removes rows at the edge of the box, and does not say so to attackers."""
+
+    def suspicion(self, x, y):
+        return np.abs(x - 0.5).max(axis=1)
+
+    def marks(self, suspicion, y):
+        return suspicion > 0.4, np.full(len(y), 0.4)
 
 
 class LosesAClass(Nothing):
@@ -82,6 +92,7 @@ def found():
             "sphere": Sphere(fraction=0.2),
             "slab": Slab(fraction=0.2),
             "nothing": Nothing(),
+            "fence": Fence(),
             "l2": robust,
             "bayes": GaussianNB(),
         }
@@ -127,6 +138,37 @@ def test_attackers_who_know_a_defence_keep_clear_of_it(found):
         assert found.of("adaptive_error", name).mean() > found.of("oblivious_error", name).mean()
 
 
+def test_attackers_who_know_of_no_way_around_a_sanitiser_stay_near_the_rows_they_start_from(found):
+    known, unknown = (found.of(kind, "fence") for kind in ("adaptive_poison_removed", "poison_removed"))
+    assert known.mean() < unknown.mean()
+    assert found.of("adaptive_error", "fence").mean() > found.of("oblivious_error", "fence").mean()
+    # Nearness costs harm where nobody looks, and the attacker notices.
+    assert found.of("adaptive_error", "nothing").mean() >= found.of("oblivious_error", "nothing").mean()
+
+
+@pytest.mark.parametrize("view", [None, (np.array([0.3, -2.0]), np.array([0.01, 50.0]))])
+def test_nearness_is_measured_as_the_defence_does(view):
+    rows = splits()[0]
+    judge = _Judge(PLAN, TABLE, rows, (0, 0), None, view)
+    attack = craft_on_split(PLAN, TABLE, rows, seed=(0, 0))
+
+    def moved(found):
+        return np.linalg.norm(judge.seen(found.points) - judge.seen(found.start), axis=1)
+
+    plans = list(_nearer(judge, attack))
+    assert len(plans) == 2
+    for plan, share in zip(plans, (0.5, 0.25), strict=True):
+        near = craft_on_split(plan, TABLE, rows, seed=(0, 0))
+        assert moved(near).max() == pytest.approx(share * np.median(moved(attack)), rel=1e-6)
+
+
+def test_points_of_a_discrete_set_have_no_smaller_steps_to_take():
+    plan = dataclasses.replace(PLAN, threat=dataclasses.replace(PLAN.threat, feasible=bg.Binary()), project_start=True)
+    rows = splits()[0]
+    attack = craft_on_split(plan, TABLE, rows, seed=(0, 0))
+    assert list(_nearer(_Judge(plan, TABLE, rows, (0, 0)), attack)) == []
+
+
 @pytest.mark.parametrize(("defence", "crafts"), [(Sphere(), 1 + 4), (LossTrim(), 1 + 2)])
 def test_points_are_crafted_again_only_where_they_change_what_is_let_pass(monkeypatch, defence, crafts):
     made = []
@@ -149,9 +191,8 @@ def test_robust_learners_are_attacked_as_what_they_are(found):
 
 def test_what_no_adaptive_attack_was_tried_on_gets_a_warning(found):
     (warning,) = found.warnings
-    assert warning.startswith("nothing, bayes: judged only against an attacker who does not know the defence.")
-    for name in ("nothing", "bayes"):
-        assert np.isnan(found.of("adaptive_error", name)).all()
+    assert warning.startswith("bayes: judged only against an attacker who does not know the defence.")
+    assert np.isnan(found.of("adaptive_error", "bayes")).all()
     (oblivious,) = measure({"sphere": Sphere()}, adaptive=False).warnings
     assert oblivious.startswith("sphere: judged only")
 
@@ -233,7 +274,7 @@ def test_display_shows_every_defence_and_what_was_not_tried(found):
     assert [text.get_text() for text in display.ax_.get_yticklabels()] == list(found.names)
     means = [bar.get_width() for bar in display.bars_["oblivious"]]
     np.testing.assert_allclose(means, found.measures["oblivious_error"][:, 0].mean(axis=1))
-    assert sum(text.get_text() == "not tried" for text in display.ax_.texts) == 2
+    assert sum(text.get_text() == "not tried" for text in display.ax_.texts) == 1
     with pytest.raises(InputError, match="budget must be one of"):
         DefenceTableDisplay.from_result(found, budget=7)
     with pytest.raises(InputError, match="must have shape"):

@@ -3,7 +3,8 @@
 On every split, points are crafted against the victim as it is (the *oblivious* attack). Every defence is then applied
 to the clean rows, to see what it costs, and to clean rows and points. Where it says what an attacker who knows it would
 keep to, points are crafted again with that in the loop (the *adaptive* attack), several times over: with a margin and
-without, against what the defence makes of the clean rows and of the poisoned ones. Where the victim has no gradient,
+without, against what the defence makes of the clean rows and of the poisoned ones. Where a sanitiser says nothing of
+the kind, points are crafted again that stay near the training rows they start from. Where the victim has no gradient,
 the attacker applies the defence and fits the victim in every trial of a search instead. Of these, of the oblivious
 points and of the label flips they start from, the attacker takes those that do most harm on the validation rows to the
 victim behind the real defence. The test rows are used once, for the table.
@@ -24,6 +25,7 @@ from ..defences.base import Sanitiser, known_evasion
 from ..errors import EmptyClassError, InputError, NumericalError, TrustedRowsError
 from ..learners.base import Member
 from ..threads import one_thread
+from ..threat.compose import Ball, Rescaled
 from ..threat.evasion import Evasion, Viewed
 from .defended import Defended
 from .metrics import error_rate
@@ -47,6 +49,8 @@ UNDEFENDED = "none"
 View = tuple[np.ndarray, np.ndarray]
 # By how much an adaptive attacker stays clear of what a defence lets pass.
 _MARGINS = (0.0, 0.2)
+# How far points go who must not stand out, in shares of the way that they go where nobody looks.
+_NEARER = (0.5, 0.25)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,6 +306,16 @@ def _adaptive(
     clean = judge.seen(judge.table.x[rows.train]), y[rows.train]
     first = known_evasion(fresh, *clean)
     if first is None:
+        plans = list(_nearer(judge, attack)) if isinstance(defence, Sanitiser) else []
+        for i, near in enumerate(plans):
+            made = craft_on_split(
+                near,
+                judge.table,
+                rows,
+                seed=judge.seed,
+                progress=lambda share, i=i: progress((i + share) / len(plans)),
+            )
+            yield made.points, made.labels
         progress(1.0)
         return
     count, done = 2 * len(_MARGINS), 0
@@ -328,6 +342,25 @@ def _adaptive(
             yield craft(second, margin)
         done += 1
     progress(1.0)
+
+
+def _nearer(judge: _Judge, attack: AttackResult) -> Iterator[Plan]:
+    """Yield plans of an attacker who knows that rows are judged, by a rule that has no gradient.
+
+    Such a rule believes rows among others more than rows far from them. So points stay within a ball around the
+    training rows that they start from, as the defence measures distances.
+    """
+    plan, base = judge.plan, judge.plan.threat.feasible
+    moved = np.linalg.norm(judge.seen(attack.points) - judge.seen(attack.start), axis=1)
+    if plan.fitted is not None or not (base.exact and np.median(moved) > 0):
+        return  # points that were chosen among rows, or from a discrete set
+    for share in _NEARER:
+        radius = share * float(np.median(moved))
+        near = Ball(base, radius)
+        if judge.view is not None:
+            shift, scale = judge.view
+            near = Rescaled(Ball(Rescaled(base, shift, scale), radius), -shift / scale, 1 / scale)
+        yield dataclasses.replace(plan, threat=dataclasses.replace(plan.threat, feasible=near))
 
 
 def _unknown(everyone: Mapping[str, Any], errors: np.ndarray) -> dict[str, None]:
