@@ -9,6 +9,7 @@ import pytest
 from scipy import sparse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
@@ -18,12 +19,13 @@ from sklearn.tree import DecisionTreeClassifier
 
 from backgrad.auditing import audit as auditing
 from backgrad.auditing.context import describe_estimator
-from backgrad.auditing.estimators import make_audited
+from backgrad.auditing.estimators import make_audited, make_estimator
 from backgrad.auditing.plan import make_audit
 from backgrad.auditing.problem import from_arrays
 from backgrad.auditing.profiles import PROFILES
 from backgrad.auditing.tables import file_settings, read_file
-from backgrad.auditing.tasks import ENSEMBLE, HELD, attack, open_split
+from backgrad.auditing.tasks import ENSEMBLE, HELD, attack, certify, open_split
+from backgrad.defences.certified import DeepPartitionAggregation
 from backgrad.errors import InputError
 from backgrad.identity import identify
 
@@ -114,6 +116,25 @@ def test_trusted_rows_hold_two_of_every_class(problem):
         left = np.bincount(Y[np.concatenate([rows.trusted, rows.test])], minlength=3)
         np.testing.assert_array_less(np.minimum(left, 2) - 1, np.bincount(Y[rows.trusted], minlength=3))
         assert np.intersect1d(rows.trusted, rows.test).size == 0
+
+
+def test_a_certificate_holds_where_few_rows_move_the_median_that_gaps_are_filled_with():
+    # Of the known values half are 1 and half −1, and four more rows decide which of them the median is.
+    rng, y = np.random.default_rng(1), np.repeat([1, 0], [110, 290])
+    known = np.repeat([1.0, -1.0, np.nan], [110, 116, 174]) + 0.05 * rng.normal(size=400)
+    gaps = from_arrays(np.stack([rng.normal(size=400), known], axis=1), y, feature_names=("a", "b"))
+    HELD[gaps.sha256] = gaps
+    sizes = {"train": 200, "validation": 100, "trusted": 20, "test": 80}
+    run = settings(gaps, sizes=sizes, partitions=20, budgets=list(range(10)))
+    certified, rows = certify(run, 2, 0).arrays["certified_error"], open_split(run, 2, 0)[1]
+    base = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), make_estimator("logistic"))
+    model = DeepPartitionAggregation(base, n_partitions=20)
+    for r in range(10):
+        x = np.vstack([gaps.x[rows.train], np.stack([rng.normal(size=r), np.full(r, 1.2)], axis=1)])
+        model.fit(x, np.append(y[rows.train], np.ones(r, int)))
+        error = 1 - model.score(gaps.x[rows.test], y[rows.test])
+        assert error <= certified[r] + 1e-12
+        assert r > 0 or error == pytest.approx(certified[r])
 
 
 def of_labels(labels):

@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_classification
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -210,6 +211,18 @@ def test_the_hash_is_of_content_alone():
     assert np.array_equal(hash_rows(x.astype(np.float32)), digests)
     many = hash_rows(np.random.default_rng(0).normal(size=(4000, 2)))[:, 0] % np.uint64(10)
     assert np.bincount(many.astype(int)).min() > 300
+
+
+def test_an_imputer_inside_leaves_an_inserted_row_one_vote():
+    (x, y), _, test = problem(n=120, pool=0)
+    holes = np.random.default_rng(1)
+    x[holes.random(x.shape) < 0.5], test[holes.random(test.shape) < 0.5] = np.nan, np.nan
+    base = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), LogisticRegression())
+    model = DeepPartitionAggregation(base, 10, classes=range(3))
+    before = model.fit(x, y).votes(test)
+    for r in (1, 3):
+        after = model.fit(np.vstack([x, [[50.0 + i, -50.0] for i in range(r)]]), np.append(y, [0] * r)).votes(test)
+        assert 0 < np.abs(after - before).sum(axis=1).max() <= 2 * r
 
 
 def test_partitions_without_rows_cast_no_vote_and_those_of_one_class_vote_for_it():

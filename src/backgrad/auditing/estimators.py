@@ -11,6 +11,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from ..defences.certified.partition import takes_missing
 from ..errors import InputError
 from ..learners.base import Member
 from ..learners.catalogue import default_schedule
@@ -127,7 +128,7 @@ def make_audited(name: str, estimator: Any, problem: Problem, *, train: int) -> 
         sentence = "a standardised MLP of ten tanh units, attacked as it is."
         return Audited(name, member, Surrogate((member,), True, sentence), "standardised MLP (10 tanh units)")
     usable = estimator = _with_coded_weights(estimator, problem)
-    if np.isnan(problem.x).any() and not _takes_missing(estimator):
+    if np.isnan(problem.x).any() and not takes_missing(estimator):
         usable = make_pipeline(SimpleImputer(strategy="median"), clone(estimator))
     # Rows that are attacked have no gap: an imputer in front of the rest changes nothing about them.
     stand_in = surrogate_for(_without_imputers(estimator), n_features=d, n_classes=k, n_samples=train)
@@ -165,17 +166,6 @@ def _code_of(label: Any, problem: Problem) -> int:
         f"class_weight must name classes of {problem.name} ({', '.join(problem.class_names)}); got {label!r}: "
         "correct it."
     )
-
-
-def _takes_missing(estimator: Any) -> bool:
-    from sklearn.utils import get_tags
-
-    if isinstance(estimator, Pipeline) and isinstance(estimator.steps[0][1], SimpleImputer):
-        return True
-    try:
-        return bool(get_tags(estimator).input_tags.allow_nan)
-    except (AttributeError, TypeError):  # no scikit-learn estimator in the strict sense
-        return False
 
 
 def _without_imputers(estimator: Any) -> Any:

@@ -89,8 +89,9 @@ def attack(
                 found = confusion_counts(predictions, problem.y[rows.test], problem.n_classes)
                 arrays[f"confusion.{name}.{kind}"] = found
         if settings["partitions"]:
-            ensemble = _ensemble(settings, crafted).fit(*with_points(table, rows, sets["poisoned"]))
-            predictions = ensemble.predict(table.x[rows.test])
+            whole = _with_gaps(problem)
+            ensemble = _ensemble(settings, crafted, problem).fit(*with_points(whole, rows, sets["poisoned"]))
+            predictions = ensemble.predict(whole.x[rows.test])
             arrays["confusion.certified"] = confusion_counts(predictions, problem.y[rows.test], problem.n_classes)
         progress(1.0)
         shown = _shifts(table.x[rows.train], made.points)
@@ -156,13 +157,12 @@ def certify(
     Returns:
         The largest error on test rows that so many inserted rows can cause (`certified_error`, by `budgets`).
     """
-    from ..evaluation.plan import Table
     from ..evaluation.victims import with_points
 
     with one_thread, float64():
         problem, rows, _ = open_split(settings, split, seed)
-        table = Table(problem.imputed(rows.train), problem.y, problem.n_classes)
-        ensemble = _ensemble(settings, open_estimator(settings, "own", problem)).fit(*with_points(table, rows, None))
+        table, audited = _with_gaps(problem), open_estimator(settings, "own", problem)
+        ensemble = _ensemble(settings, audited, problem).fit(*with_points(table, rows, None))
         budgets = np.asarray(settings["budgets"], int)
         safe = ensemble.certified_accuracy(table.x[rows.test], table.y[rows.test], budgets)
         progress(1.0)
@@ -289,22 +289,34 @@ def make_plan(settings: Mapping[str, Any], audited: "Audited", problem: "Problem
     )
 
 
-def _ensemble(settings: Mapping[str, Any], audited: "Audited") -> Any:
-    """Return the ensemble that stands in the estimator's place, unfitted."""
+def _ensemble(settings: Mapping[str, Any], audited: "Audited", problem: "Problem") -> Any:
+    """Return the ensemble that stands in the estimator's place, unfitted; it is given rows with their gaps."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+
     from ..defences.certified.partition import DeepPartitionAggregation
     from ..learners.base import Member
     from .estimators import make_estimator
 
     base = make_estimator("logistic") if isinstance(audited.victim, Member) else audited.victim
+    if np.isnan(problem.x).any():
+        # By medians of all rows, one inserted row would move every partition. A partition may know none of a column.
+        base = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), base)
     return DeepPartitionAggregation(base, n_partitions=settings["partitions"])
 
 
 def _seen(audited: "Audited", problem: "Problem", table: Any) -> Any:
     """Return the table that a victim is given: with its gaps where it fills them itself."""
-    from ..evaluation.plan import Table
     from ..learners.base import Member
 
-    return table if isinstance(audited.victim, Member) else Table(problem.x, problem.y, problem.n_classes)
+    return table if isinstance(audited.victim, Member) else _with_gaps(problem)
+
+
+def _with_gaps(problem: "Problem") -> Any:
+    """Return the table as it is, for what fills its gaps itself."""
+    from ..evaluation.plan import Table
+
+    return Table(problem.x, problem.y, problem.n_classes)
 
 
 def _unit_view(problem: "Problem", rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

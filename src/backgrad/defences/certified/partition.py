@@ -36,7 +36,9 @@ from joblib import Parallel, delayed
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.dummy import DummyClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -54,6 +56,16 @@ _ROWS_OF_A_PARTITION = 10
 def usual_partitions(n: int) -> int:
     """Return how many partitions suit n rows, where nobody says."""
     return max(n // _ROWS_OF_A_PARTITION, 2)
+
+
+def takes_missing(estimator: Any) -> bool:
+    """Tell whether an estimator takes NaN for a missing value, by itself or by an imputer that it begins with."""
+    if isinstance(estimator, Pipeline) and isinstance(estimator.steps[0][1], SimpleImputer):
+        return True
+    try:
+        return bool(get_tags(estimator).input_tags.allow_nan)
+    except (AttributeError, TypeError):  # no scikit-learn estimator in the strict sense
+        return False
 
 
 def hash_rows(X: Any) -> np.ndarray:
@@ -186,8 +198,8 @@ class DeepPartitionAggregation(MetaEstimatorMixin, ClassifierMixin, BaseEstimato
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        base = get_tags(LogisticRegression() if self.estimator is None else self.estimator)
-        tags.input_tags.sparse, tags.input_tags.allow_nan = base.input_tags.sparse, base.input_tags.allow_nan
+        base = LogisticRegression() if self.estimator is None else self.estimator
+        tags.input_tags.sparse, tags.input_tags.allow_nan = get_tags(base).input_tags.sparse, takes_missing(base)
         return tags
 
 
