@@ -224,6 +224,14 @@ def test_types_of_arrow_that_are_no_numbers(tmp_path):
         read_table(tmp_path / "y.arrow")
 
 
+def test_words_of_parquet_have_no_space_around_them(tmp_path):
+    words = ["yes ", "yes", "no", "  "]
+    pa.parquet.write_table(pa.table({"a": words, "t": ["x", "x ", "z", "z"]}), tmp_path / "x.parquet")
+    raw = read_table(tmp_path / "x.parquet")
+    assert [raw.column(j).tolist() for j in range(2)] == [["yes", "yes", "no", ""], ["x", "x", "z", "z"]]
+    assert infer_schema(raw, target="t").target.class_names == ("x", "z")
+
+
 def test_offsets_that_lead_out_of_an_arrow_file_are_not_followed(write):
     sink = io.BytesIO()
     feather.write_feather(pa.table({"s": ["ab", "cd"], "t": [0, 1]}), sink, compression="uncompressed")

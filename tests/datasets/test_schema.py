@@ -147,6 +147,31 @@ def test_decimal_commas(write):
     assert (second.kind, second.low, second.high) == ("numeric", 1.0, 30.029)  # like the other column's
 
 
+@pytest.mark.parametrize(
+    ("odd", "number", "said"),
+    [
+        ("-", np.nan, "decimal commas are read as points; 1 missing"),
+        ("n.k.", np.nan, "1 cell is a word ('n.k.') and counts as missing; decimal commas are read as points"),
+        ("4,1326e-05", 4.1326e-05, "decimal commas are read as points"),
+        ("-2,5E3", -2500.0, "numbers from -2500 to"),
+    ],
+)
+def test_decimal_commas_beside_dashes_words_and_exponents(odd, number, said, write):
+    lines = ["a;b;t", f"{odd};0,5;x"] + [f"{i},{i % 9 + 1};{i % 5},5;{'xy'[i % 2]}" for i in range(99)]
+    raw = read_table(write("\n".join(lines)))
+    schema = infer_schema(raw, target="t")
+    column = schema.columns[0]
+    assert (column.kind, column.used) == ("numeric", True)
+    assert said in column.sentence
+    np.testing.assert_array_equal(encode(raw, schema).x[:2, 0], [number, 0.1])
+
+
+def test_words_among_which_a_comma_stands_are_categories(write):
+    lines = ["a;b;t"] + [f"{['low', 'high', '1,5'][i % 3]};{i % 7};{'xy'[i % 2]}" for i in range(30)]
+    column = infer_schema(read_table(write("\n".join(lines))), target="t").columns[0]
+    assert (column.kind, column.sentence) == ("categorical", "3 categories: '1,5', 'high', 'low'")
+
+
 @pytest.mark.parametrize("settling", ["0,512", "-0,105", ",250", "1234,567"])
 def test_three_decimals_are_decimals_where_some_cannot_be_thousands(settling, write):
     lines = ["weight;len;t", f"{settling};4,606;x"] + [f"0,{100 + i};{3 + i},606;{'xy'[i % 2]}" for i in range(29)]

@@ -42,7 +42,7 @@ def _damaged(file: Path, what: str, error: Exception) -> DatasetError:
 
 def _texts(values: list[object]) -> np.ndarray:
     column = np.empty(len(values), object)
-    column[:] = ["" if value is None else str(value) for value in values]
+    column[:] = ["" if value is None else str(value).strip() for value in values]
     return column
 
 
@@ -214,7 +214,7 @@ def _load(file: Path, archive: Any, name: str) -> np.ndarray:
 
 def _as_column(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind in "bU":
-        return _texts([text.strip() for text in array.astype(str).tolist()])
+        return _texts(array.astype(str).tolist())
     if array.dtype.kind in "ui" and array.size and np.abs(array.astype(np.float64)).max() > 2.0**53:
         return _texts(array.tolist())
     return np.array(array, np.float64)

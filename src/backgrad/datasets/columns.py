@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from backgrad.datasets.raw import RawTable, listed, may_be_decimal, may_be_thousands, quoted
+from backgrad.spelling import things
 
 Kind = Literal["numeric", "binary", "integer", "categorical", "constant", "identifier", "text"]
 USED: frozenset[str] = frozenset({"numeric", "binary", "integer", "categorical"})
@@ -106,7 +107,7 @@ def values_of(raw: RawTable, j: int, *, keep_nothing: bool = False) -> Values:
     codes = np.array([places.setdefault(text, len(places)) for text in column], np.int64)
     texts = tuple(places)
     missing, numbers = _parse(texts, MISSING if keep_nothing else MISSING | NOTHING)
-    comma = raw.delimiter in {";", "\t", "|"} and _is_decimal_comma(raw, texts, missing, numbers)
+    comma = raw.delimiter in {";", "	", "|"} and _is_decimal_comma(raw, texts)
     if comma:
         numbers = np.array([number(text.replace(",", ".")) for text in texts])
     if not _DASHES.isdisjoint(texts) and np.isfinite(numbers).any():
@@ -136,10 +137,10 @@ def _parse(texts: tuple[str, ...], lost: frozenset[str]) -> tuple[np.ndarray, np
     return missing, np.array([np.nan if gone else number(text) for text, gone in zip(texts, missing, strict=True)])
 
 
-def _is_decimal_comma(raw: RawTable, texts: tuple[str, ...], missing: np.ndarray, numbers: np.ndarray) -> bool:
-    """Tell whether all that is no number would be one with a point; 1,234 is one if other numbers of the file are."""
-    words = [text for text, m, value in zip(texts, missing, numbers, strict=True) if not m and np.isnan(value)]
-    return bool(words) and may_be_decimal(words) and (not may_be_thousands(words) or raw.decimal_commas)
+def _is_decimal_comma(raw: RawTable, texts: tuple[str, ...]) -> bool:
+    """Tell whether all with a comma would be numbers with a point; 1,234 is one if other numbers of the file are."""
+    spelt = [text for text in texts if "," in text]
+    return bool(spelt) and may_be_decimal(spelt) and (not may_be_thousands(spelt) or raw.decimal_commas)
 
 
 class Categories(NamedTuple):
@@ -206,11 +207,12 @@ def guess(name: str, values: Values, setting: Setting, *, declared: bool) -> Gue
     all_numbers = values.as_numbers()
     n_numbers = int((~np.isnan(all_numbers)).sum())
     if not declared and n_numbers >= _NEARLY_ALL * present and numeric.sum() > setting.most_categories:
-        strays = [values.text(code) for code in used[~numeric]]
+        strays, cells = [values.text(code) for code in used[~numeric]], present - n_numbers
+        said = f"{things(cells, 'cell')} {'is a word' if cells == 1 else 'are words'}"
         return Guess(
             "numeric",
-            f"numbers {describe_numbers(all_numbers[~np.isnan(all_numbers)])}; {present - n_numbers:,} cells are words "
-            f"({listed(strays[:3])}{', …' if len(strays) > 3 else ''}) and count as missing",
+            f"numbers {describe_numbers(all_numbers[~np.isnan(all_numbers)])}; {said} ({listed(strays[:3])}"
+            f"{', …' if len(strays) > 3 else ''}) and {'counts' if cells == 1 else 'count'} as missing",
         )
     return _words(name, values, setting, declared=declared)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 _BLOCK = 1 << 16
 _STRIDE = np.uint64(0x9E3779B97F4A7C15)
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 # 1,234 may be a thousand; 0,512 and 1,5 are not.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 

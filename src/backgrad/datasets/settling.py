@@ -65,7 +65,7 @@ def settle(
             kind, sentence = wish, f"{wish}, as asked ({sentence})"
     if kind not in USED:
         return aside(name, j, kind, missing, f"{sentence}: {_WHY_ASIDE[kind]}")
-    if values.decimal_comma:
+    if values.decimal_comma and kind in {"numeric", "integer"}:
         sentence += "; decimal commas are read as points"
     if name in wishes.immutable:
         sentence += "; immutable, as asked"
