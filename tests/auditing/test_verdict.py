@@ -86,6 +86,20 @@ def test_a_gate_is_judged_at_the_budget_that_was_asked_for():
         assert gate(each, 0.9, at, ["worked"])["error"]["mean"] == pytest.approx(budgets[at] / 20)
 
 
+def test_no_gate_passes_at_a_share_below_which_the_limit_breaks():
+    falling = curve(0.1, 0.35, 0.2, 0.6)
+    assert gate(falling, 0.3, 0.2, ["worked"] * 3)["verdict"] == "broken"
+    assert gate(falling, 0.36, 0.2, ["worked"] * 3)["verdict"] == "inconclusive"
+    found = gate(falling, 0.4, 0.2, ["worked"] * 3)
+    assert found["verdict"] == "passed"
+    assert found["error"]["mean"] == pytest.approx(0.35)
+    for limit in np.linspace(0.05, 0.7, 27):
+        for at in falling.fractions[1:]:
+            passed = gate(falling, limit, at, ["worked"])["verdict"] == "passed"
+            share = breaking_point(falling, limit)["fraction"]
+            assert not passed or share is None or share > at
+
+
 def test_two_splits_prove_nothing():
     two = Curve(RISING.fractions, RISING.points, RISING.errors[:, :2])
     assert gate(two, 0.3, 0.2, ["worked"] * 2)["exit_code"] == 3

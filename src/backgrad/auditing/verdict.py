@@ -118,6 +118,8 @@ def _breaking_sentence(
 def gate(curve: Curve | None, limit: float | None, at: float | None, health: Sequence[str]) -> dict[str, Any]:
     """Return whether the error stays within a limit at a share of poisoned rows.
 
+    Judged is the largest mean error up to that share, as for `breaking_point`: whoever may add more rows may add fewer.
+
     Args:
         curve: of the poisoned victim, with that share among its fractions; None where there is no gate.
         limit: the largest error accepted; None where nobody asked.
@@ -129,10 +131,12 @@ def gate(curve: Curve | None, limit: float | None, at: float | None, health: Seq
     """
     if curve is None or limit is None or at is None:
         return _answer("not asked", limit=limit, at=at, error=None, rules=[])
-    values = curve.errors[curve.points == budget_of(at, _rows(curve))][0]
+    allowed = np.flatnonzero(curve.points <= budget_of(at, _rows(curve)))
+    values = curve.errors[max(allowed, key=lambda i: (curve.mean()[i], i))]
     mean, ends = float(values.mean()), error_interval(values)
     sick = [one for one in health if one not in SOUND]
     rules = [
+        "judged: the largest mean error up to that share, for whoever may add more rows may add fewer",
         "broken: the lower end of the error's 95 % interval is above the limit",
         "passed: the upper end is not above the limit, and every attack worked",
         "inconclusive: the interval straddles the limit, there are fewer than 3 splits, or an attack did not work",

@@ -264,7 +264,7 @@ def _gate_sentence(gate: dict[str, Any]) -> str:
     ends = error["interval"]
     spread = "" if ends is None else f", 95 % interval {spell_share(ends[0])} to {spell_share(ends[1])}"
     return (
-        f"Gate: {gate['verdict']}. With {spell_share(gate['at'])} poisoned rows the test error is "
+        f"Gate: {gate['verdict']}. With up to {spell_share(gate['at'])} poisoned rows the test error is "
         f"{spell_share(error['mean'])}{spread}; the limit is {spell_share(gate['limit'])}."
     )
 

@@ -99,7 +99,7 @@ def _key_facts(audit: AuditRecord) -> list[tuple[str, str, str]]:
     baseline, first, point, gate = audit.baseline.error, audit.curves[0], audit.breaking_point, audit.gate
     facts = [("Error without an attack", text.percent(baseline.mean), text.between(baseline.interval))]
     if gate.error is not None and gate.at is not None:
-        name, error, ends = f"Error with {text.fraction(gate.at)} poisoned", gate.error.mean, gate.error.interval
+        name, error, ends = f"Error with up to {text.fraction(gate.at)} poisoned", gate.error.mean, gate.error.interval
     else:
         name, series = f"Error with {text.fraction(first.fractions[-1])} poisoned", first.poisoned
         error, ends = series.mean[-1], series.interval[-1] if series.interval else None

@@ -64,6 +64,7 @@ class Gate(Part):
     at: Share | None
     """The share of poisoned rows at which the limit is judged."""
     error: Estimate | None
+    """The largest mean at shares up to it."""
     verdict: Literal["passed", "broken", "inconclusive", "not asked"]
     rules: list[str]
     exit_code: int
