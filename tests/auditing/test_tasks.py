@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from backgrad.auditing import audit as auditing
 from backgrad.auditing.context import describe_estimator
-from backgrad.auditing.estimators import make_audited, make_estimator
+from backgrad.auditing.estimators import identify_estimator, make_audited, make_estimator
 from backgrad.auditing.plan import make_audit
 from backgrad.auditing.problem import from_arrays
 from backgrad.auditing.profiles import PROFILES
@@ -244,6 +244,40 @@ def test_a_factory_that_makes_another_estimator_asks_for_other_runs(problem, mon
         found.append({run.settings["made"] for run in made.study().runs})
     assert found[0] == found[1]
     assert not found[0] & found[2]
+
+
+CLIPPED = """
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+class Clip(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X.clip(-1, {most})
+
+def make():
+    return make_pipeline(Clip(), LogisticRegression())
+"""
+
+
+@pytest.mark.parametrize("in_a_file", [True, False])
+def test_a_factory_whose_code_was_changed_asks_for_other_runs(problem, monkeypatch, tmp_path, in_a_file):
+    found = []
+    for most in (1, 1, 2):
+        module = ModuleType("mine")
+        monkeypatch.setitem(sys.modules, "mine", module)
+        if in_a_file:
+            module.__file__ = str(tmp_path / "mine.py")
+            (tmp_path / "mine.py").write_text(CLIPPED.format(most=most), encoding="utf-8")
+        exec(CLIPPED.format(most=most), vars(module))
+        made = make_audit(problem, {}, "mine:make", profile=PROFILES["quick"], splits=1, seed=0, limit=None, at=None)
+        found.append((made.made, identify_estimator(module.make())))
+    assert found[0] == found[1]
+    assert found[0][0] != found[2][0]
+    assert found[0][1] != found[2][1]
 
 
 def test_an_audit_that_ended_holds_nothing_and_has_runs_of_its_own_estimator(monkeypatch):

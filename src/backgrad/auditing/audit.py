@@ -15,13 +15,12 @@ import numpy as np
 from .._version import __version__
 from ..checks import check_kind, check_progress
 from ..errors import InputError
-from ..identity import identify
 from ..spelling import things
 from ..studies.plan import Study, code_version, package_versions
 from ..studies.results import TaskResults
 from ..studies.runner import Progress, run_study
 from ..studies.store import Store
-from .estimators import check_estimator
+from .estimators import check_estimator, identify_estimator
 from .plan import Audit, make_audit
 from .problem import from_arrays
 from .profiles import PROFILES, Profile
@@ -104,7 +103,7 @@ def audit(
         check_kind((str, os.PathLike), "the path of a folder, or None", out=out)
     x, names = _features(X)
     problem = from_arrays(x, y, feature_names=names, target=str(getattr(y, "name", "y") or "y"))
-    key = identify("", estimator)
+    key = identify_estimator(estimator)
     problem, HELD[key] = HELD.setdefault(problem.sha256, problem), estimator
     made = make_audit(
         problem,

@@ -3,7 +3,10 @@
 import dataclasses
 import importlib
 import re
+import sys
+import types
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from ..defences.certified.partition import takes_missing
 from ..errors import InputError
+from ..identity import identify
 from ..learners.base import Member
 from ..learners.catalogue import default_schedule
 from ..learners.mlp import MLP
@@ -101,6 +105,36 @@ def check_estimator(estimator: Any, *, where: str) -> Any:
     if hasattr(estimator, "get_params") and not is_classifier(estimator):
         raise InputError(f"{where} must give a classifier; {type(estimator).__name__} is none.")
     return estimator
+
+
+def identify_estimator(estimator: Any, *, factory: str | None = None) -> str:
+    """Return the digest of an estimator: of its settings, and of the code of its classes and its factory.
+
+    Of a class that is in no file, as in a notebook, methods count; of all others, the files of their modules.
+
+    Args:
+        estimator: with all that is nested in it.
+        factory: the path of the factory that made it.
+    """
+    settings = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    kinds = {f"{kind.__module__}:{kind.__qualname__}": kind for kind in map(type, (estimator, *settings.values()))}
+    homes = {name.partition(":")[0] for name in (*kinds, *([] if factory is None else [factory]))}
+    sources = {name: _source(name) for name in sorted(homes)}
+    methods = [
+        [part for part in vars(kind).values() if isinstance(part, types.FunctionType)]
+        for _, kind in sorted(kinds.items())
+        if sources[kind.__module__] is None
+    ]
+    return identify("", estimator, sources, methods)
+
+
+def _source(module: str) -> bytes | None:
+    """Return the source of a module that was imported; None of one that is in no file, or not in Python."""
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    try:
+        return Path(file).read_bytes() if file.endswith(".py") else None
+    except OSError:
+        return None
 
 
 def _scaled(estimator: Any) -> Pipeline:

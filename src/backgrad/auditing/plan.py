@@ -8,9 +8,8 @@ import numpy as np
 from ..checks import check_seed, is_whole, shown
 from ..defences.certified.partition import usual_partitions
 from ..errors import InputError
-from ..identity import identify
 from ..studies.plan import Run, Study
-from .estimators import is_path, make_estimator
+from .estimators import identify_estimator, is_path, make_estimator
 from .problem import Problem
 from .profiles import USUAL_SHARE, Profile, Sizes, deal, make_budgets
 from .tasks import AUDIT_TASKS, ENSEMBLE
@@ -166,5 +165,5 @@ def make_audit(
         seed,
         limit,
         at,
-        identify("", make_estimator(estimator)) if is_path(estimator) else None,
+        identify_estimator(make_estimator(estimator), factory=estimator) if is_path(estimator) else None,
     )
