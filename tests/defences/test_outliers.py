@@ -109,6 +109,14 @@ def test_rows_a_tree_may_be_a_number_or_a_share():
         assert np.isfinite(IsolationForestSanitiser(n_estimators=3, max_samples=size).suspicion(x, y)).all()
 
 
+@pytest.mark.parametrize("size", [0.1, 0.99, np.int64(256), 1])
+def test_an_isolation_forest_takes_a_row_of_a_small_class_at_least(size):
+    x, y = np.random.default_rng(0).normal(size=(54, 3)), np.repeat([0, 1], [50, 4])
+    defence = IsolationForestSanitiser(n_estimators=3, max_samples=size)
+    defence.fit_resample(x, y)
+    assert np.isfinite(defence.suspicion_).all()
+
+
 def test_no_adaptive_attack_on_a_forest_is_known():
     assert IsolationForestSanitiser().evasion(*blobs(30)) is None
 

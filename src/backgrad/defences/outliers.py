@@ -78,7 +78,9 @@ class IsolationForestSanitiser(Sanitiser):
         """Return the anomaly score of every row, in (0, 1]; 0 for the only row of a class."""
 
         def measure(rows: np.ndarray) -> np.ndarray:
-            size: Any = min(self.max_samples, rows.size) if isinstance(self.max_samples, int) else self.max_samples
+            size: Any = self.max_samples
+            if size != "auto":
+                size = max(min(size, rows.size) if is_whole(size) else int(size * rows.size), 1)
             forest = IsolationForest(n_estimators=self.n_estimators, max_samples=size, random_state=self.random_state)
             return -forest.fit(x[rows]).score_samples(x[rows])
 
