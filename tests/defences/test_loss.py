@@ -9,6 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Perceptron, RidgeClassifier
 from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -150,8 +151,11 @@ def test_classifiers_without_losses_are_refused():
     x, y = blobs(k=4)
     with pytest.raises(InputError, match="predict_proba or decision_function"):
         LossTrim(estimator=Silent()).fit_resample(x, y)
-    with pytest.raises(InputError, match="one score a class"):
-        LossTrim(estimator=SVC(decision_function_shape="ovo")).fit_resample(x, y)
+    for n_classes in (3, 4):  # which are three and six pairs
+        x, y = blobs(k=n_classes)
+        for estimator in (SVC(decision_function_shape="ovo"), make_pipeline(SVC(decision_function_shape="ovo"))):
+            with pytest.raises(InputError, match="one score a class"):
+                LossTrim(estimator=estimator).fit_resample(x, y)
 
 
 def test_losses_that_are_no_numbers_are_refused():

@@ -157,10 +157,13 @@ def log_losses(estimator: Any, x: Any, y: np.ndarray) -> np.ndarray:
         )
     scores = np.asarray(estimator.decision_function(x), float)
     scores = np.column_stack([np.zeros(len(scores)), scores]) if scores.ndim == 1 else scores
-    if scores.shape[1] != len(estimator.classes_):
+    k, settings = len(estimator.classes_), estimator.get_params() if hasattr(estimator, "get_params") else {}
+    # Of three classes there are three pairs.
+    pairs = k == 3 and any(isinstance(value, str) and value == "ovo" for value in settings.values())
+    if scores.shape[1] != k or pairs:
         raise InputError(
             f"decision_function must give one score a class; {type(estimator).__name__} gives {scores.shape[1]} for "
-            f"{len(estimator.classes_)} classes: set decision_function_shape='ovr', or probability=True."
+            f"{'pairs of ' if pairs else ''}{k} classes: set decision_function_shape='ovr', or probability=True."
         )
     return logsumexp(scores, axis=1) - scores[rows, y]
 
