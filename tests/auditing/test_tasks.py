@@ -246,6 +246,26 @@ def test_a_factory_that_makes_another_estimator_asks_for_other_runs(problem, mon
     assert not found[0] & found[2]
 
 
+@pytest.mark.parametrize(
+    ("imputer", "exact"),
+    [
+        (SimpleImputer(strategy="median"), True),
+        ("passthrough", True),  # medians are put in front of it
+        (SimpleImputer(), False),
+        (SimpleImputer(strategy="constant", fill_value=-9), False),
+        (SimpleImputer(strategy="median", add_indicator=True), False),
+    ],
+)
+def test_no_gradient_is_called_exact_where_the_pipeline_fills_gaps_otherwise(imputer, exact):
+    x = RNG.normal(size=(N, 3))
+    for gaps in (0, 5):
+        x[:gaps, 0] = np.nan
+        problem = from_arrays(x, np.arange(N) % 2, feature_names=("a", "b", "c"))
+        found = make_audited("own", make_pipeline(imputer, LogisticRegression()), problem, train=30).surrogate
+        assert found.exact == (exact or not gaps)
+        assert ("gaps, which the pipeline fills otherwise, are filled with medians." in found.sentence) != found.exact
+
+
 CLIPPED = """
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression

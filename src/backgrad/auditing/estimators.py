@@ -164,8 +164,11 @@ def make_audited(name: str, estimator: Any, problem: Problem, *, train: int) -> 
     usable = estimator = _with_coded_weights(estimator, problem)
     if np.isnan(problem.x).any() and not takes_missing(estimator):
         usable = make_pipeline(SimpleImputer(strategy="median"), clone(estimator))
-    # Rows that are attacked have no gap: an imputer in front of the rest changes nothing about them.
+    # Rows that are attacked have no gap: medians fill those of all others before anything is trained on them.
     stand_in = surrogate_for(_without_imputers(estimator), n_features=d, n_classes=k, n_samples=train)
+    if stand_in.exact and np.isnan(problem.x).any() and not _fills_with_medians(usable):
+        said = f"{stand_in.sentence[:-1]}; gaps, which the pipeline fills otherwise, are filled with medians."
+        stand_in = dataclasses.replace(stand_in, exact=False, sentence=said)
     differentiable = len(stand_in.members) == 1  # what has no gradient is stood in for by several learners
     return Audited(name, usable, stand_in, _describe(usable), differentiable)
 
@@ -200,6 +203,11 @@ def _code_of(label: Any, problem: Problem) -> int:
         f"class_weight must name classes of {problem.name} ({', '.join(problem.class_names)}); got {label!r}: "
         "correct it."
     )
+
+
+def _fills_with_medians(estimator: Any) -> bool:
+    first = estimator.steps[0][1] if isinstance(estimator, Pipeline) else None
+    return isinstance(first, SimpleImputer) and first.strategy == "median" and not first.add_indicator
 
 
 def _without_imputers(estimator: Any) -> Any:
