@@ -310,6 +310,13 @@ def test_whole_numbers_of_any_size_are_seen_as_such(largest):
     assert kinds == {"rescaled": "0", "box": "1"}
 
 
+def test_columns_of_a_set_may_be_named_in_any_order():
+    for one, other in (("box+3,0-2=box:0.1..0.9", "box:0.1..0.9"), ("box+2,0=box:0.1..0.9", "box+0,2=box:0.1..0.9")):
+        assert make_feasible(one, IRIS).describe() == make_feasible(other, IRIS).describe()
+    with pytest.raises(InputError, match="two sets: give it one"):
+        make_feasible("box+3=box:0.1..0.9+3=box", IRIS)
+
+
 def test_a_set_that_the_data_do_not_lie_in_is_refused():
     with pytest.raises(InputError, match="integer needs whole numbers, but those of breast-cancer are not"):
         make_feasible("integer", CANCER)

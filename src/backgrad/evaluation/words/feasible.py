@@ -34,11 +34,11 @@ def make_feasible(text: str, data: Dataset) -> FeasibleSet:
         InputError: words of another form, columns that do not exist, or a set that the data do not lie in.
     """
     first, *rules = (part.strip() for part in text.split("+"))
-    special = {}
+    special = []
     for rule in rules:
         if "=" in rule:
             columns, _, name = rule.partition("=")
-            special[parse_columns(columns, data)] = name.strip()
+            special.append((tuple(sorted(parse_columns(columns, data))), name.strip()))
     wraps = [rule for rule in rules if "=" not in rule]
     feasible = _by_columns(first, special, data)
     for rule in wraps:
@@ -51,15 +51,15 @@ def learns_bounds(text: str) -> bool:
     return "box:" in text
 
 
-def _by_columns(first: str, special: dict[tuple[int, ...], str], data: Dataset) -> FeasibleSet:
+def _by_columns(first: str, special: list[tuple[tuple[int, ...], str]], data: Dataset) -> FeasibleSet:
     every = tuple(range(data.n_features))
     if not special and first != "auto":
         return _one(first, every, data)
-    named = [column for columns in special for column in columns]
+    named = [column for columns, _ in special for column in columns]
     twice = sorted({c for c in named if named.count(c) > 1})
     if twice:
         raise InputError(f"--feasible gives column {data.feature_names[twice[0]]!r} two sets: give it one.")
-    parts = list(special.items())
+    parts = list(special)
     rest = tuple(c for c in every if c not in named)
     if first == "auto":
         kinds = np.asarray([_kind(data, c) for c in rest])
