@@ -39,12 +39,15 @@ def outcome(clean, poisoned, width=2, points=3):
 class Found(TaskResults):
     """Outcomes that are the same at every budget."""
 
+    others = 0
+
     def __init__(self, *found):
         self._found = list(found)
 
     def find(self, task, **_):
         if task == "certify":
-            return [Outcome({}, {"budgets": np.array([0, 5]), "certified_error": np.array([0.1, 0.4])})]
+            found = {"budgets": np.array([0, 5]), "certified_error": np.array([0.1, 0.4])}
+            return [Outcome({"others": self.others}, found)]
         return self._found if task == "attack" else []
 
 
@@ -74,6 +77,14 @@ def test_certificates_stand_beside_damage_with_and_without_the_defence(made):
     assert {one["model"] for one in found["measured"]} == {"defended", "audited"}
     assert found["measured"][0]["splits"] == [pytest.approx(5 / 8), pytest.approx(1 / 2)]
     assert found["measured"][0]["error"] == pytest.approx(9 / 16)
+    assert found["note"].endswith("not for the pipeline that was audited.")
+
+
+def test_members_that_are_no_copies_of_the_audited_estimator_are_counted(made):
+    results = Found(*SPLITS)
+    for results.others, words in ((1, "1 is logistic"), (2, "2 are logistic")):
+        note = _certificates(made, results)["note"]
+        assert f"Of the {made.partitions} members of all splits, {words} regression" in note
 
 
 @pytest.mark.parametrize(

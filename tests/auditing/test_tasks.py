@@ -15,6 +15,7 @@ from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from backgrad.auditing import audit as auditing
@@ -135,6 +136,23 @@ def test_a_certificate_holds_where_few_rows_move_the_median_that_gaps_are_filled
         error = 1 - model.score(gaps.x[rows.test], y[rows.test])
         assert error <= certified[r] + 1e-12
         assert r > 0 or error == pytest.approx(certified[r])
+
+
+@pytest.mark.parametrize(
+    ("estimator", "some"),
+    [(CalibratedClassifierCV(LogisticRegression()), True), (KNeighborsClassifier(15), True), (SVC(), False)],
+)
+def test_an_estimator_that_needs_more_rows_than_a_part_has_is_certified_beside_others(estimator, some):
+    y = np.arange(300) % 2
+    rows = from_arrays(RNG.normal(size=(300, 3)) + y[:, None], y, feature_names=("a", "b", "c"))
+    HELD[rows.sha256], HELD["needy"] = rows, estimator
+    sizes = {"train": 150, "validation": 75, "trusted": 10, "test": 65}
+    run = settings(rows, estimator="held:needy", sizes=sizes, partitions=15, budgets=list(range(8)))
+    found = certify(run, 0, 0)
+    del HELD["needy"]
+    assert (found.values["others"] > 0) == some
+    assert found.arrays["certified_error"][0] < 0.4
+    assert (np.diff(found.arrays["certified_error"]) >= 0).all()
 
 
 def of_labels(labels):

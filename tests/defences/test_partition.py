@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_classification
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -17,7 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from backgrad.defences.certified import DeepPartitionAggregation
 from backgrad.defences.certified import partition as module
-from backgrad.defences.certified.partition import hash_rows, vote_radius
+from backgrad.defences.certified.partition import OrElse, hash_rows, vote_radius
 from backgrad.errors import InputError
 
 
@@ -300,6 +301,17 @@ def test_labels_that_do_not_go_with_the_rows_are_refused():
     (x, y), _, _ = problem()
     with pytest.raises(InputError, match="y must hold one label a row"):
         make().fit(x, y).certified_accuracy(x, y[:3], [1])
+
+
+def test_another_classifier_stands_where_the_first_has_too_few_rows_and_the_certificate_holds():
+    (x, y), (more, labels), test = problem(n=60, pool=4)
+    model = DeepPartitionAggregation(OrElse(KNeighborsClassifier(7), NEAREST), 9)
+    before, radius = model.fit(x, y).predict(test), model.certified_radius(test)
+    kinds = [one.is_other_ for one in model.estimators_ if isinstance(one, OrElse)]
+    assert set(kinds) == {True, False}
+    for r in range(1, 5):
+        after = model.fit(np.vstack([x, more[:r]]), np.append(y, labels[:r])).predict(test)
+        assert np.array_equal(after[radius >= r], before[radius >= r])
 
 
 def test_a_partition_too_small_for_the_base_classifier_is_named():

@@ -257,6 +257,7 @@ def _certificates(audit: Audit, results: TaskResults) -> dict[str, Any] | None:
     if not found:
         return None
     models = {"defended": "certified", "audited": "own.poisoned"}
+    others = sum(one.values["others"] for one in found)
     measured = [
         _measured(points, errors(_counts(_attacks(results, points), counts)), model)
         for model, counts in models.items()
@@ -269,8 +270,18 @@ def _certificates(audit: Audit, results: TaskResults) -> dict[str, Any] | None:
         "certified_error": np.mean([one.arrays["certified_error"] for one in found], axis=0).tolist(),
         "measured": measured,
         "note": "It holds for the defended model, an ensemble trained on disjoint parts of the rows, and not for the "
-        "pipeline that was audited.",
+        f"pipeline that was audited.{_others(others, len(found) * audit.partitions)}",
     }
+
+
+def _others(count: int, members: int) -> str:
+    """Say how many members of the ensembles of all splits are not of the audited estimator."""
+    if not count:
+        return ""
+    return (
+        f" Of the {members} members of all splits, {count} {'is' if count == 1 else 'are'} logistic regression, where "
+        "the estimator needs more rows than a part has."
+    )
 
 
 def _measured(points: int, values: np.ndarray, model: str) -> dict[str, Any]:

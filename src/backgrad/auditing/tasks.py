@@ -155,7 +155,8 @@ def certify(
         progress: called with the share done, 0 … 1.
 
     Returns:
-        The largest error on test rows that so many inserted rows can cause (`certified_error`, by `budgets`).
+        The largest error on test rows that so many inserted rows can cause (`certified_error`, by `budgets`), and how
+        many members are of another kind (`others`), where the estimator needs more rows than a part has.
     """
     from ..evaluation.victims import with_points
 
@@ -163,10 +164,11 @@ def certify(
         problem, rows, _ = open_split(settings, split, seed)
         table, audited = _with_gaps(problem), open_estimator(settings, "own", problem)
         ensemble = _ensemble(settings, audited, problem).fit(*with_points(table, rows, None))
+        others = sum(_is_other(model) for model in ensemble.estimators_)
         budgets = np.asarray(settings["budgets"], int)
         safe = ensemble.certified_accuracy(table.x[rows.test], table.y[rows.test], budgets)
         progress(1.0)
-        return Outcome({}, {"budgets": budgets, "certified_error": 1 - np.asarray(safe, float)})
+        return Outcome({"others": others}, {"budgets": budgets, "certified_error": 1 - np.asarray(safe, float)})
 
 
 # --- what tasks share -----------------------------------------------------------------------------
@@ -294,15 +296,22 @@ def _ensemble(settings: Mapping[str, Any], audited: "Audited", problem: "Problem
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
 
-    from ..defences.certified.partition import DeepPartitionAggregation
+    from ..defences.certified.partition import DeepPartitionAggregation, OrElse
     from ..learners.base import Member
     from .estimators import make_estimator
 
-    base = make_estimator("logistic") if isinstance(audited.victim, Member) else audited.victim
+    usual = make_estimator("logistic")
+    base = usual if isinstance(audited.victim, Member) else OrElse(audited.victim, usual)
     if np.isnan(problem.x).any():
         # By medians of all rows, one inserted row would move every partition. A partition may know none of a column.
         base = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), base)
     return DeepPartitionAggregation(base, n_partitions=settings["partitions"])
+
+
+def _is_other(model: Any) -> bool:
+    """Tell whether another classifier took the estimator's place in a member of the ensemble."""
+    last = model[-1] if hasattr(model, "steps") else model
+    return bool(getattr(last, "is_other_", False))
 
 
 def _seen(audited: "Audited", problem: "Problem", table: Any) -> Any:

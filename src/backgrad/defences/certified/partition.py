@@ -203,6 +203,49 @@ class DeepPartitionAggregation(MetaEstimatorMixin, ClassifierMixin, BaseEstimato
         return tags
 
 
+class OrElse(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """A classifier, or another one where the first cannot be trained on the rows, or cannot predict them then.
+
+    Some need more rows than a partition has, such as neighbours and whatever splits its rows again. Which of the two it
+    is depends on the rows alone, so that certificates hold.
+
+    Args:
+        estimator: the first.
+        other: the second.
+
+    Attributes:
+        classes_: the classes of the rows, sorted, (K,).
+        estimator_: the one that was trained.
+        is_other_: whether it is the second.
+        n_features_in_: d.
+    """
+
+    classes_: np.ndarray
+    estimator_: Any
+    is_other_: bool
+
+    def __init__(self, estimator: Any, other: Any):
+        self.estimator = estimator
+        self.other = other
+
+    def fit(self, X: Any, y: Any) -> "OrElse":
+        """Train one of them on rows, (n, d), with labels, (n,)."""
+        self.classes_, self.n_features_in_ = np.unique(y), X.shape[1]
+        first, second = (clone(one) for one in (self.estimator, self.other))
+        self.estimator_, self.is_other_ = first, False
+        try:
+            self.estimator_.fit(X, y).predict(X)
+        except Exception:  # of whatever kind the estimator's author chose
+            self.estimator_, self.is_other_ = second, True
+            self.estimator_.fit(X, y)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return labels, (n,)."""
+        check_is_fitted(self)
+        return self.estimator_.predict(X)
+
+
 def vote_radius(votes: np.ndarray, *, new_class: bool) -> np.ndarray:
     """Return how many votes can change, one class to another each, before the first of the largest counts is another.
 

@@ -47,7 +47,8 @@ def _robust(name: str, victim: Any, *, train: int, seed: int) -> Any:
         return bagged(base, random_state=seed)
     from sklearn.linear_model import LogisticRegression
 
-    from ...defences.certified.partition import DeepPartitionAggregation, usual_partitions
+    from ...defences.certified.partition import DeepPartitionAggregation, OrElse, usual_partitions
 
-    base = LogisticRegression() if isinstance(victim, Member) else victim
+    usual = LogisticRegression()
+    base = usual if isinstance(victim, Member) else OrElse(victim, usual)
     return DeepPartitionAggregation(base, n_partitions=usual_partitions(train), random_state=seed)
