@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from backgrad.auditing.context import describe_estimator
+from backgrad.auditing.context import describe_estimator, describe_input
 from backgrad.auditing.plan import make_audit
 from backgrad.auditing.problem import from_arrays
 from backgrad.auditing.profiles import PROFILES
@@ -101,6 +101,15 @@ def test_a_stand_in_is_called_what_it_is(made, estimator, kind, words):
     found = describe_estimator(dataclasses.replace(made, estimator=f"held:{key}"))
     assert found["surrogate"] == kind
     assert words in found["sentence"]
+
+
+@pytest.mark.parametrize("sampling", [None, "Of 9,000 rows 60 are used."])
+def test_rows_that_are_drawn_twice_are_said_to_be(made, sampling):
+    problem = dataclasses.replace(made.problem, sampling=sampling)
+    assert describe_input(dataclasses.replace(made, problem=problem))["sampling"] == sampling
+    fewer = dataclasses.replace(made, problem=problem, sizes=dataclasses.replace(made.sizes, train=10))
+    drawn = "On every split, 40 of 60 rows are drawn at random (seed 0)."
+    assert describe_input(fewer)["sampling"] == " ".join(filter(None, (sampling, drawn)))
 
 
 def test_images_of_a_table_of_one_s_own_are_rows_and_stay_out_unless_asked_for(tmp_path):

@@ -23,8 +23,9 @@ def describe_input(audit: Audit) -> dict[str, Any]:
     problem, sizes = audit.problem, audit.sizes
     used = sizes.train + sizes.validation + sizes.trusted + sizes.test
     sampling = problem.sampling
-    if used < len(problem.y) and sampling is None:
-        sampling = f"On every split, {used} of {len(problem.y)} rows are drawn at random (seed {audit.seed})."
+    if used < len(problem.y):
+        drawn = f"On every split, {used} of {len(problem.y)} rows are drawn at random (seed {audit.seed})."
+        sampling = drawn if sampling is None else f"{sampling} {drawn}"
     return {
         "source": problem.source,
         "name": problem.name,
