@@ -107,7 +107,7 @@ def values_of(raw: RawTable, j: int, *, keep_nothing: bool = False) -> Values:
     codes = np.array([places.setdefault(text, len(places)) for text in column], np.int64)
     texts = tuple(places)
     missing, numbers = _parse(texts, MISSING if keep_nothing else MISSING | NOTHING)
-    comma = raw.delimiter in {";", "	", "|"} and _is_decimal_comma(raw, texts)
+    comma = raw.delimiter in {";", "\t", "|"} and _is_decimal_comma(raw, texts)
     if comma:
         numbers = np.array([number(text.replace(",", ".")) for text in texts])
     if not _DASHES.isdisjoint(texts) and np.isfinite(numbers).any():

@@ -35,8 +35,8 @@ _SMALL = 1e-10
 class IsolationForestSanitiser(Sanitiser):
     """Leave out the rows of each class that an isolation forest of that class finds most anomalous.
 
-    No attack that adapts to it is known to us, and `evasion` returns None: trees have no gradient. So an evaluation
-    against it is one against an attacker who does not know it, and says nothing of one who does.
+    Trees have no gradient, so `evasion` returns None. All that an attacker who knows of it is known to do is to stay
+    near clean rows, as those of `defence_table` do.
 
     Args:
         fraction: the share of each class to leave out.
