@@ -1,5 +1,6 @@
 """Sets of several kinds of columns: the steps they take, bounds that are learnt, and what they refuse."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,6 +26,19 @@ def test_bounds_are_learnt_from_quantiles_and_a_constant_column_stays():
     np.testing.assert_allclose(box.lower, [5, 7])
     np.testing.assert_allclose(box.upper, [95, 7])
     assert np.asarray(box.project(jnp.asarray([[200.0, 3.0]]))).tolist() == [[95.0, 7.0]]
+
+
+@pytest.mark.parametrize("kind", [bg.Box, bg.Integer])
+def test_a_fixed_column_takes_no_share_of_a_step_whatever_its_gradient(kind):
+    start, slope = jnp.asarray([[1.0, 7.0]]), jnp.asarray([[1.0, 1e6]])
+    fixed, free = kind(np.array([0, 7]), np.array([4, 7])), kind(0, 4)
+    alone = free.ascend(start[:, :1], slope[:, :1], 0.25)
+    np.testing.assert_array_equal(fixed.ascend(start, slope, 0.25), jnp.column_stack([alone, start[:, 1]]))
+    # A joint attack follows the gradient of its free variables, over its length.
+    pulled = jax.vjp(lambda latent: fixed.relax(latent, jnp.ones(())), fixed.latent(start))[1](slope)[0]
+    np.testing.assert_array_equal(np.asarray(pulled) != 0, [[True, False]])
+    far = fixed.relax(fixed.settle(fixed.latent(start) + 5.0), jnp.ones(()))
+    np.testing.assert_allclose(far, [[4.0, 7.0]], rtol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])

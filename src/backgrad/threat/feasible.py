@@ -98,7 +98,7 @@ class Box(FeasibleSet):
     """All features between bounds; a column whose bounds agree is fixed.
 
     A step's length counts in sides of the box, so that columns of different units move alike; sides of infinite
-    length count as 1.
+    length count as 1. Fixed columns take no share of a step, whatever their gradient.
 
     Args:
         lower: least value, a float or (d,).
@@ -136,9 +136,9 @@ class Box(FeasibleSet):
         return cls(jnp.asarray(bounds[0]), jnp.asarray(bounds[1]))
 
     def _frame(self, points: Points):
-        """Return origin and sides of the coordinates in which steps are measured."""
+        """Return origin and sides of the coordinates in which steps are measured; a fixed column's side is 0."""
         lower, upper = (jnp.asarray(b, points.dtype) for b in (self.lower, self.upper))
-        finite = jnp.isfinite(lower) & jnp.isfinite(upper) & (lower < upper)
+        finite = jnp.isfinite(lower) & jnp.isfinite(upper)
         return jnp.where(finite, lower, 0.0), jnp.where(finite, upper - lower, 1.0)
 
     def project(self, points: Points) -> Points:
@@ -168,9 +168,9 @@ class Box(FeasibleSet):
         return jnp.mean((points <= self.lower) | (points >= self.upper))
 
     def latent(self, points: Points) -> Points:
-        """Return the features in sides of the box."""
+        """Return the features in sides of the box, and 0 for those that are fixed."""
         origin, side = self._frame(points)
-        return (points - origin) / side
+        return (points - origin) / jnp.where(side > 0, side, 1.0)
 
     def relax(self, latent: Points, temperature: Float[Array, ""]) -> Points:
         """Return the features from sides of the box."""
@@ -181,8 +181,9 @@ class Box(FeasibleSet):
     def settle(self, latent: Points) -> Points:
         """Clip."""
         origin, side = self._frame(latent)
-        lower, upper = (jnp.asarray(b, latent.dtype) for b in (self.lower, self.upper))
-        return jnp.clip(latent, (lower - origin) / side, (upper - origin) / side)
+        lower, upper = (jnp.asarray(b, latent.dtype) - origin for b in (self.lower, self.upper))
+        side = jnp.where(side > 0, side, 1.0)
+        return jnp.clip(latent, lower / side, upper / side)
 
     def describe(self) -> dict[str, Any]:
         """Return the bounds."""
