@@ -230,6 +230,24 @@ def test_a_regression_is_poisoned_in_features_and_responses():
     assert result.health.verdict == "worked"
 
 
+@pytest.mark.parametrize(
+    "goal",
+    [
+        bg.ErrorGeneric(),
+        bg.ErrorGeneric(bg.LogLoss()),
+        bg.ErrorGeneric(bg.SquaredLoss(), classes=(1,)),
+        bg.ErrorSpecific({0: 1}, outer_loss=bg.SquaredLoss()),
+        bg.SampleTargets(np.zeros(18, int), bg.SquaredLoss()),
+    ],
+)
+def test_goals_of_classes_are_refused_where_rows_have_several_responses(goal):
+    rows = bg.Samples(jnp.asarray(X[:18]), jnp.asarray(X[:18, :2] + 0.1), jnp.ones(18))
+    threat = bg.ThreatModel(P, goal=goal)
+    for learner in (bg.Ridge(D, n_responses=2), bg.Standardised(bg.Ridge(D, n_responses=2))):
+        with pytest.raises(InputError, match=r"is a goal of classes, and .* use ErrorGeneric\(SquaredLoss\(\)\)"):
+            bg.JointAttack(2).craft(learner, rows, rows, schedule=SCHEDULE, threat=threat, seed=0)
+
+
 def test_the_gradient_of_labels_is_checked_too():
     z = jnp.concatenate([jnp.asarray(X[:P]), jnp.full((P, K), 1 / 3)], axis=1)
     groups, sizes = group_members((bg.Member(LEARNER, SCHEDULE),), jnp.float64)

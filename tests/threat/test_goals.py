@@ -182,6 +182,14 @@ def test_a_validation_row_of_weight_zero_is_absent(loss):
     assert float(muted) == pytest.approx(float(kept), rel=1e-13, abs=0)
 
 
+@pytest.mark.parametrize("loss", [bg.SquaredLoss(), bg.LogLoss(), bg.SmoothZeroOne()], ids=str)
+@pytest.mark.parametrize("k", [1, 3])
+def test_scores_of_one_number_a_row_are_those_of_two_classes_alone(loss, k):
+    rows = bg.Samples(jnp.ones((N, 1)), jnp.ones((N, k)), jnp.ones(N))
+    with pytest.raises(InputError, match=rf"Scores.scores must return \(n, {k}\) for rows .* got \(n,\)"):
+        bg.ErrorGeneric(loss).value(Scores(), None, rows)
+
+
 def test_goals_describe_themselves_in_plain_json():
     described = json.loads(json.dumps(bg.ErrorGeneric(bg.SmoothZeroOne(0.25)).describe(), allow_nan=False))
     assert described == {

@@ -19,7 +19,9 @@ from ..schedules import Schedule
 from ..threat.compose import Columns
 from ..threat.evasion import Evasion
 from ..threat.feasible import FeasibleSet
+from ..threat.goals import ErrorSpecific, SampleTargets
 from ..threat.labels import ChosenLabels, ChosenResponses
+from ..threat.losses import LogLoss, SmoothZeroOne
 from ..threat.model import ThreatModel
 from ..training import choose_adjoint
 from ..types import Samples, one_hot
@@ -192,11 +194,19 @@ def start_points(
 
 
 def _check_kind(learner: Any, classes: bool, threat: ThreatModel) -> None:
-    """Raise unless learner and label rule are of classes, or of responses, as the rows are, as far as they tell."""
-    if not classes and getattr(learner, "regression", None) is False:
+    """Raise unless learner, goal and label rule are of classes, or of responses, as the rows are, if they tell."""
+    regression = getattr(learner, "regression", None)
+    if not classes and regression is False:
         raise InputError(
             f"{type(learner).__name__} must be attacked on rows with one-hot labels, and these have others: round soft "
             "labels to one class a row."
+        )
+    goal, loss = threat.goal, threat.goal.outer_loss
+    of_classes = isinstance(goal, ErrorSpecific | SampleTargets) or getattr(goal, "classes", None) is not None
+    if not classes and regression and (of_classes or isinstance(loss, SmoothZeroOne | LogLoss)):
+        raise InputError(
+            f"{type(goal).__name__} with {type(loss).__name__} is a goal of classes, and these rows have responses: "
+            "use ErrorGeneric(SquaredLoss())."
         )
     if isinstance(threat.labels, ChosenResponses if classes else ChosenLabels):
         kind, other = ("classes", "ChosenLabels()") if classes else ("responses", "ChosenResponses()")

@@ -23,7 +23,7 @@ from ..checks import check_kind, is_whole, native, shown
 from ..devices import on_host
 from ..errors import InputError
 from ..types import Params, Samples
-from .losses import LogLoss, OuterLoss, SmoothZeroOne
+from .losses import LearnerLoss, LogLoss, OuterLoss, SmoothZeroOne
 
 
 class Goal(eqx.Module):
@@ -50,11 +50,14 @@ class Goal(eqx.Module):
         """Return 𝒜 of a model on validation rows."""
         rows, sign = self.wanted(validation)
         scores = learner.scores(params, rows.x)
-        if scores.ndim == 2 and scores.shape != rows.y.shape:
-            k = rows.y.shape[1]
+        k = rows.y.shape[1]
+        # One number a row is taken for log-odds, but by a learner's own loss.
+        one = scores.ndim == 1 and (k == 2 or isinstance(self.outer_loss, LearnerLoss))
+        if scores.shape != rows.y.shape and not one:
+            shape = "(n,)" if scores.ndim == 1 else f"(n, {scores.shape[1]})"
             raise InputError(
-                f"{type(learner).__name__}.scores must return (n, {k}){', or (n,),' if k == 2 else ''} for rows of "
-                f"{k} classes; got (n, {scores.shape[1]})."
+                f"{type(learner).__name__}.scores must return (n, {k}){', or (n,),' if k == 2 else ''} for rows of y "
+                f"of shape (n, {k}); got {shape}."
             )
         losses = self.outer_loss(learner, scores, rows.y, rows.weight)
         return sign * jnp.sum(rows.weight * losses) / jnp.sum(rows.weight)
