@@ -132,7 +132,8 @@ class Descent(eqx.Module):
     def step(self, state: DescentState, gradient: Params) -> DescentState:
         """Take one step along `gradient`, taken at `state.params`."""
         if self.optimiser is not None:
-            updates, inner = self.optimiser.update(gradient, state.optimiser, state.params)
+            carried = jax.tree_util.tree_map_with_path(_off_zero, state.optimiser)
+            updates, inner = self.optimiser.update(gradient, carried, state.params)
             # optax promises a tree shaped like the parameters, which its type does not say.
             return DescentState(optax.apply_updates(state.params, updates), optimiser=inner)  # pyright: ignore[reportArgumentType]
         move = self.update(gradient)
@@ -180,6 +181,15 @@ class Converged(eqx.Module):
 
 
 Schedule = Descent | Converged
+
+
+def _off_zero(path: Any, leaf: Any) -> Any:
+    """Return a mean square of gradients, which optax calls nu, as 10⁻³⁰ at least, and all else as it is.
+
+    Adam divides by its root, which has no derivative where no gradient has come yet, as of the weights of a column that
+    is 0 in all rows. Beside Adam's ε, no step feels the difference.
+    """
+    return jnp.maximum(leaf, 1e-30) if any(getattr(key, "name", None) == "nu" for key in path) else leaf
 
 
 def _check_key(key: Any) -> None:

@@ -91,6 +91,23 @@ def test_checkpointed_goes_back_through_chains_of_optax(segments):
     check_all(learner("logistic"), schedule, Checkpointed(segments=segments), ROWS, tolerance=EXACT)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("optimiser", [optax.adam(0.05), optax.adamw(0.05, b2=0.5)], ids=["adam", "fast"])
+def test_weights_without_any_gradient_leave_those_of_adam_theirs(optimiser, dtype):
+    rng = np.random.default_rng(0)
+    x, model, schedule = rng.random((N, 2)), LogisticRegression(3), Descent(150, optimiser=optimiser)
+    block = samples(np.column_stack([x, np.zeros(N)]), rng.integers(0, 2, N), 2, dtype=dtype)
+
+    def loss(x):
+        trained = train(model, (block._replace(x=jnp.column_stack([x, jnp.zeros_like(x[:, :1])])),), schedule=schedule)
+        return jnp.sum(jnp.tanh(model.scores(trained.params, block.x)))
+
+    compiled = jax.jit(loss)
+    if dtype == jnp.float64:
+        check_gradient(compiled, jnp.asarray(x), key=jax.random.key(0), step=1e-4, tolerance=EXACT)
+    assert np.isfinite(jax.grad(compiled)(jnp.asarray(x, dtype))).all()
+
+
 @pytest.mark.parametrize("name", mostly_slow(LEARNERS, "logistic", "mlp-tanh"))
 def test_reversible_equals_differences_of_its_own_forward_pass(name):
     # h = 1e-5 keeps clear of kinks, and sees the staircase a hundred times larger.
