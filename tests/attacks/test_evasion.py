@@ -121,6 +121,17 @@ def test_points_stay_where_the_defence_lets_them_pass(defence, margin):
     assert made.threat_model.describe()["evades"]["margin"] == margin
 
 
+@pytest.mark.parametrize("defence", [Sphere(fraction=0.4), Slab(fraction=0.2)])
+def test_points_that_others_label_are_not_held_to_the_regions_of_labels_they_do_not_get(defence):
+    known = dataclasses.replace(defence.evasion(X, Y), strength=5.0)
+    attacker = threat(known, labels=bg.AssignedLabels(lambda x: np.zeros(len(x), int)))
+    validation = problems.validation_rows("box")
+    attack = bg.JointAttack(40, step_size=0.3)
+    found = attack.craft(problems.LEARNER, CLEAN, validation, schedule=problems.SCHEDULE, threat=attacker, seed=0)
+    excess = known.excess(bg.samples(found.points, found.labels, 2), problems.LEARNER, None)
+    assert float(np.max(excess)) < 0.05
+
+
 def test_discrete_points_are_held_back_by_the_penalty_alone():
     known = Sphere(fraction=0.4).evasion(X, Y)
     assert known.within(bg.Binary(), one_hot(np.zeros(2, int), 2)) == bg.Binary()

@@ -20,7 +20,7 @@ from ..threat.compose import Columns
 from ..threat.evasion import Evasion
 from ..threat.feasible import FeasibleSet
 from ..threat.goals import ErrorSpecific, SampleTargets
-from ..threat.labels import ChosenLabels, ChosenResponses
+from ..threat.labels import ChosenLabels, ChosenResponses, LabelRule
 from ..threat.losses import LogLoss, SmoothZeroOne
 from ..threat.model import ThreatModel
 from ..training import choose_adjoint
@@ -96,7 +96,8 @@ def prepare_start(
     _check_kind(learner, classes, threat)
     points, labels = start_points(train, threat, seed) if start is None else start
     soft = _soft_labels(labels, train, threat, classes=classes)
-    if threat.evasion is not None:
+    # What a defence lets pass depends on labels: those that follow from features are not known before points move.
+    if threat.evasion is not None and type(threat.labels).assign is LabelRule.assign:
         # What a defence would remove is no start for those who know it.
         threat = dataclasses.replace(threat, feasible=threat.evasion.within(threat.feasible, soft))
         points = threat.feasible.project(jnp.asarray(points, train.x.dtype))
