@@ -73,6 +73,20 @@ def test_batches_use_every_row_once_an_epoch_and_repeat_with_the_key():
 
 
 @pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_rows_of_float32_converge_where_jax_computes_in_float64(solver):
+    rng = np.random.default_rng(0)
+    d = 120  # with so many parameters L-BFGS goes before Newton's method
+    x, labels, model = rng.normal(size=(40, d)), rng.integers(0, 2, 40), bg.LogisticRegression(d, 0.1)
+    single, double = (
+        bg.train(model, bg.samples(x, labels, 2, dtype=dtype), schedule=bg.Converged(solver))
+        for dtype in (jnp.float32, jnp.float64)
+    )
+    assert single.params.weight.dtype == jnp.float32
+    assert int(single.status) == bg.Status.DONE
+    np.testing.assert_allclose(single.params.weight, double.params.weight, atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
 def test_converged_finds_the_optimum(solver):
     model, clean = learner("logistic"), rows(learner("logistic"))
     trained = bg.train(model, clean, schedule=bg.Converged(solver))

@@ -5,6 +5,8 @@ A module of its own, since optimistix takes its time to be imported, and most sc
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optimistix as optx
 
 from ..types import Params
@@ -39,5 +41,14 @@ def minimise(params: Params, field: Any, tolerance: float, max_steps: int) -> Pa
         tolerance: on the Euclidean norm of the gradient.
         max_steps: evaluations of loss and gradient.
     """
-    method = UntilFlat(tolerance)
-    return optx.minimise(lambda p, f: f.value(p), method, params, field, max_steps=max_steps, throw=False).value
+    # optimistix computes in JAX's default precision, whatever it is given: rows may be float32 where that is float64.
+    default = jnp.result_type(float)
+
+    def narrow(wide: Params) -> Params:
+        return jax.tree.map(lambda leaf, given: leaf.astype(given.dtype), wide, params)
+
+    def value(wide: Params, field: Any):
+        return field.value(narrow(wide)).astype(default)
+
+    wide = jax.tree.map(lambda leaf: leaf.astype(default), params)
+    return narrow(optx.minimise(value, UntilFlat(tolerance), wide, field, max_steps=max_steps, throw=False).value)
