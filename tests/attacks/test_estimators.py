@@ -42,6 +42,11 @@ def error(estimator, x=None, labels=None, *, scale=(1.0, 1.0, 1.0), seed=2):
     return np.mean(estimator.fit(clean, y).predict(judged) != true)
 
 
+def test_rows_that_count_differently_are_refused_since_fit_is_not_told():
+    with pytest.raises(InputError, match=r"give training rows weights of 0 or 1\.$"):
+        craft(KNeighborsClassifier(5), weight=np.arange(120) / 120)
+
+
 def test_points_do_more_harm_to_an_estimator_than_label_flips():
     for estimator in (KNeighborsClassifier(5), DecisionTreeClassifier(min_samples_leaf=5, random_state=0)):
         result = craft(estimator)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import on_host
-from ..errors import EmptyClassError, NumericalError
+from ..errors import EmptyClassError, InputError, NumericalError
 from ..learners.seeding import fit_seeded, open_states
 from ..threat.goals import Goal
 from ..types import Samples, with_added
@@ -20,10 +20,18 @@ class Fits:
         validation: the rows on which the attacker measures success.
         goal: what the attacker wants of them.
         seed: of random states that the estimator leaves open.
+
+    Raises:
+        InputError: clean rows of different weights, which `fit` is not told.
     """
 
     def __init__(self, estimator: Any, train: Samples, validation: Samples, goal: Goal, seed: int):
-        present = on_host(train.weight) > 0
+        weights = on_host(train.weight)
+        present = weights > 0
+        if np.unique(weights[present]).size > 1:
+            raise InputError(
+                "an estimator is fitted to rows that count alike, or not at all: give training rows weights of 0 or 1."
+            )
         self._rows = on_host(train.x)[present], np.argmax(on_host(train.y), axis=1)[present]
         wanted, self._sign = goal.wanted(validation)
         self._x, self._weight = on_host(wanted.x), on_host(wanted.weight)

@@ -130,9 +130,9 @@ class ErrorGeneric(Goal):
 
     def __check_init__(self):
         whole = isinstance(self.classes, tuple) and all(map(is_whole, self.classes))
-        if self.classes is not None and not (whole and self.classes):
+        if self.classes is not None and not (whole and self.classes and len({*self.classes}) == len(self.classes)):
             raise InputError(
-                f"classes must be None for all, or a tuple of whole numbers, such as (1,) or (0, 3); got "
+                f"classes must be None for all, or a tuple of different whole numbers, such as (1,) or (0, 3); got "
                 f"{shown(self.classes)}."
             )
 
