@@ -151,6 +151,7 @@ def test_implicit_serves_every_convex_learner(name):
     check_all(learner(name), Converged(tolerance=1e-12), Implicit(), ROWS, step=step, tolerance=EXACT)
 
 
+@pytest.mark.slow
 def test_implicit_serves_a_regularised_mlp():
     # L-BFGS ends at a gradient of 1e-8, a noise that differences would see: Newton steps polish its minimum.
     model = learner("mlp-tanh")

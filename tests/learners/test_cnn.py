@@ -377,6 +377,7 @@ def error_of(model, params, test):
     return float((jax.jit(model.scores)(params, test.x).argmax(1) != test.y.argmax(1)).mean())
 
 
+@pytest.mark.slow
 def test_a_quarter_of_the_network_learns_digits():
     model, (clean, test) = bg.CNN(n_classes=3).narrow(4), digits()
     # Compiled without the losses that nobody asks for, which takes half the time.

@@ -81,6 +81,7 @@ def test_digits_of_some_classes_alone_get_labels_of_their_own():
     np.testing.assert_array_equal(np.asarray([1, 5, 6])[part.y], whole.y[np.isin(whole.y, [1, 5, 6])])
 
 
+@pytest.mark.slow
 def test_reversed_gradients_agree_over_short_training_and_drift_over_long():
     settings = {"dataset": "mnist-1-7", "learner": "logistic", "step_size": INNER["logistic"].step_size, "train": 100}
     settings |= {"validation": 400, "points": 5, "counts": (1, 5)}
@@ -99,6 +100,7 @@ def test_reversed_gradients_agree_over_short_training_and_drift_over_long():
     assert outcome.values == {"cosine": ((None,),), "drift": ((None,),)}
 
 
+@pytest.mark.slow
 def test_costs_are_of_every_adjoint_and_densely_solved_ones_of_small_problems_alone():
     settings = {"dataset": "mnist", "learner": "softmax", "points": 1, "step_size": 0.5, "l2": 0.01, "train": 50}
     outcome = do("cost", {**settings, "validation": 50, "sides": (2, 4), "steps": (400,), "densest": 60})
