@@ -31,6 +31,14 @@ _MAPS = Path("/proc/self/maps")
 _DONE = itertools.count(1)
 
 
+def pytest_collection_finish(session):
+    """Look for garbage seldom, and never in what is imported: tracing makes many objects, and few are garbage."""
+    del session
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 def pytest_runtest_teardown(item):
     """Forget compiled programs before there are too many; looking takes milliseconds, so not after each test."""
     del item

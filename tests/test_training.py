@@ -10,7 +10,7 @@ import backgrad as bg
 from backgrad.adjoints.check import check_agreement
 from backgrad.errors import InputError, UnsupportedError
 from backgrad.training import largest_curvature
-from tests.problems import LEARNERS, learner, rows
+from tests.problems import LEARNERS, learner, mostly_slow, rows
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -72,7 +72,7 @@ def test_batches_use_every_row_once_an_epoch_and_repeat_with_the_key():
     assert (batches != np.asarray(bg.Descent(10, 0.1, batch_size=4, key=jax.random.key(6)).batches(20))).any()
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", mostly_slow(["newton", "lbfgs"], "newton"))
 def test_rows_of_float32_converge_where_jax_computes_in_float64(solver):
     rng = np.random.default_rng(0)
     d = 120  # with so many parameters L-BFGS goes before Newton's method
