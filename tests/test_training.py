@@ -107,7 +107,7 @@ def test_newton_leaves_flat_directions_where_they_start(l2):
     check_agreement(two, one._replace(bias=one.bias + 0.5), error=1e-9)
 
 
-@pytest.mark.parametrize("orders", [0, 3])
+@pytest.mark.parametrize("orders", mostly_slow([0, 3], 3))
 def test_newton_solves_many_parameters_whatever_the_scales_of_the_columns(orders):
     """124 parameters, where L-BFGS goes first: it is all it takes on columns of like scale, and halts on others."""
     rng = np.random.default_rng(0)
@@ -190,7 +190,7 @@ def test_rows_are_built_of_traced_labels_and_weights():
     np.testing.assert_array_equal(made.y, np.eye(2))
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("place", mostly_slow([0, 1], 1))
 @pytest.mark.parametrize("settings", [{}, {"batch_size": 5}, {"clip": 0.5}, {"clip": 0.5, "batch_size": 5}], ids=str)
 def test_a_block_of_no_rows_changes_nothing(settings, place):
     model, schedule = learner("logistic"), bg.Descent(6, 0.3, **settings)

@@ -145,7 +145,7 @@ def test_implicit_equals_differences_of_the_converged_solution(solver):
     check_all(learner("logistic"), Converged(tolerance=1e-12), adjoint, ROWS, tolerance=EXACT)
 
 
-@pytest.mark.parametrize("name", mostly_slow(["softmax", "ridge", "adaline", "svm"], "softmax", "svm"))
+@pytest.mark.parametrize("name", mostly_slow(["softmax", "ridge", "adaline", "svm"], "svm"))
 def test_implicit_serves_every_convex_learner(name):
     step = STEPS.get(name, 3e-4)
     check_all(learner(name), Converged(tolerance=1e-12), Implicit(), ROWS, step=step, tolerance=EXACT)

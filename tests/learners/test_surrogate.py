@@ -231,7 +231,7 @@ def test_weighted_rows_of_several_blocks_count_as_in_scikit_learn(weights):
     [
         make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", fit_intercept=False)),
         pytest.param(make_pipeline(MinMaxScaler(), LinearSVC(class_weight="balanced")), marks=pytest.mark.slow),
-        make_pipeline(StandardScaler(), SelectKBest(k=5), RidgeClassifier()),
+        pytest.param(make_pipeline(StandardScaler(), SelectKBest(k=5), RidgeClassifier()), marks=pytest.mark.slow),
     ],
 )
 def test_surrogates_have_exact_hypergradients(estimator):

@@ -93,7 +93,7 @@ def wait_until(holds, timeout=60):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_keeps_what_is_finished_and_gives_its_claims_back(workers, tmp_path):
     seconds = 0.15
     process = start("run", tmp_path, seconds, workers, start_new_session=True)
