@@ -11,6 +11,7 @@ import pytest
 
 import backgrad as bg
 from backgrad.evaluation.words import make_victims
+from tests.problems import mostly_slow
 
 ROOT = Path(__file__).parents[1]
 
@@ -205,7 +206,11 @@ def numbers_apart(text):
     ]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)])
+PYTHON = [page for page in PAGES if snippets(page)]
+
+
+# An audit takes too long for the default suite; tests/cli/test_audit.py has a shorter one.
+@pytest.mark.parametrize("page", mostly_slow(PYTHON, *(page for page in PYTHON if page != "docs/audit.md")))
 def test_the_python_of_the_documentation_runs_as_it_stands_and_prints_what_is_shown(
     page, tmp_path, monkeypatch, capsys
 ):
