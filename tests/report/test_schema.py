@@ -1,6 +1,7 @@
 import json
 from importlib import resources
 
+import numpy as np
 import pytest
 
 from backgrad.errors import InputError
@@ -70,6 +71,18 @@ def test_broken_records_are_refused_with_the_place(path, value, told):
         validate(record)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_breaking_point_lies_between_two_numbers_of_rows():
+    record = make("normal")
+    n = record["input"]["train_rows"]
+    for share in np.linspace(0.021, 0.049, 30):
+        points = int(np.ceil(share * n / (1 - share)))
+        record["breaking_point"] |= {"fraction": float(share), "points": points}
+        validate(record)
+        record["breaking_point"]["points"] = points + 2
+        with pytest.raises(InputError, match=f"breaking_point: {points + 2} points among {n} training rows"):
+            validate(record)
 
 
 def test_images_have_the_pixels_that_their_shape_says():

@@ -130,7 +130,7 @@ class AuditRecord(Part):
             if part is not None and part.fraction is not None:
                 found.append((name, part.fraction, part.points))
         for where, fraction, points in found:
-            if abs(fraction * (n + points) - points) > 0.5 + 1e-9 * n:
+            if abs(fraction * (n + points) - points) >= 1:  # a breaking point lies between two budgets
                 raise refuse(
                     f"{where}: {points} points among {n} training rows must be a fraction of "
                     f"{points / (n + points):.4g}, got {fraction:.4g}"
