@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from backgrad.auditing.verdict import Curve, breaking_point
 from backgrad.cli import main
 from backgrad.report import validate
 
@@ -55,6 +56,17 @@ def test_progress_says_how_far_every_stage_is(done):
     assert lines[0].startswith("0 of 12 runs done; attack 0/6, defend 0/3, certify 0/3")
     assert lines[-1] == "12 of 12 runs done; attack 6/6, defend 3/3, certify 3/3; about 0 s left"
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_breaking_points_of_every_limit_are_valid(done):
+    record = json.loads((done[0] / "found" / "audit.json").read_text(encoding="utf-8"))
+    first = record["curves"][0]
+    curve = Curve(*(np.array(part) for part in (first["fractions"], first["points"], first["poisoned"]["splits"])))
+    low, high = curve.mean().min(), curve.mean().max()
+    assert low < high
+    for limit in np.linspace(low, high, 20):
+        record["breaking_point"] = breaking_point(curve, float(limit))
+        validate(record)
 
 
 def test_everything_is_written_and_valid(done):
