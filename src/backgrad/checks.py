@@ -61,17 +61,20 @@ def check_kind(kind: type | tuple[type, ...], example: str, **values) -> None:
 
 def check_seed(seed) -> None:
     """Raise unless a seed is a whole number that JAX, NumPy and scikit-learn all take; JAX would cut larger ones."""
-    if not is_whole(seed) or not 0 <= seed < 2**32:
+    if not _is_seed(seed):
         raise InputError(f"seed must be a whole number from 0 to 2**32 - 1; got {shown(seed)}.")
 
 
 def check_random(random_state) -> None:
     """Raise unless a `random_state` is one that all of scikit-learn takes."""
-    whole = is_whole(random_state) and 0 <= random_state < 2**32
-    if not (whole or random_state is None or isinstance(random_state, np.random.RandomState)):
+    if not (_is_seed(random_state) or random_state is None or isinstance(random_state, np.random.RandomState)):
         raise InputError(
             f"random_state must be a whole number from 0 to 2**32 - 1, or None; got {shown(random_state)}."
         )
+
+
+def _is_seed(value) -> bool:
+    return is_whole(value) and bool(0 <= value < 2**32)
 
 
 def check_progress(progress) -> None:

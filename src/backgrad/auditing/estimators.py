@@ -117,12 +117,13 @@ def identify_estimator(estimator: Any, *, factory: str | None = None) -> str:
         factory: the path of the factory that made it.
     """
     settings = estimator.get_params() if hasattr(estimator, "get_params") else {}
-    kinds = {f"{kind.__module__}:{kind.__qualname__}": kind for kind in map(type, (estimator, *settings.values()))}
-    homes = {name.partition(":")[0] for name in (*kinds, *([] if factory is None else [factory]))}
-    sources = {name: _source(name) for name in sorted(homes)}
+    found = dict.fromkeys(map(type, (estimator, *settings.values())))
+    kinds = sorted(found, key=lambda kind: (kind.__module__, kind.__qualname__))
+    modules = {kind.__module__ for kind in kinds} | ({factory.partition(":")[0]} if factory else set())
+    sources = {name: _source(name) for name in sorted(modules)}
     methods = [
         [part for part in vars(kind).values() if isinstance(part, types.FunctionType)]
-        for _, kind in sorted(kinds.items())
+        for kind in kinds
         if sources[kind.__module__] is None
     ]
     return identify("", estimator, sources, methods)

@@ -132,7 +132,8 @@ def gate(curve: Curve | None, limit: float | None, at: float | None, health: Seq
     if curve is None or limit is None or at is None:
         return _answer("not asked", limit=limit, at=at, error=None, rules=[])
     allowed = np.flatnonzero(curve.points <= budget_of(at, _rows(curve)))
-    values = curve.errors[max(allowed, key=lambda i: (curve.mean()[i], i))]
+    means = curve.mean()
+    values = curve.errors[max(allowed, key=lambda i: (means[i], i))]
     mean, ends = float(values.mean()), error_interval(values)
     sick = [one for one in health if one not in SOUND]
     rules = [

@@ -292,55 +292,43 @@ def _adaptive(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield points of attackers who know the defence; none where nobody knows how to attack it."""
     plan, rows, y = judge.plan, judge.rows, judge.table.y
+
+    def craft(plan: Plan, progress: Callable[[float], None]) -> tuple[np.ndarray, np.ndarray]:
+        made = craft_on_split(plan, judge.table, rows, seed=judge.seed, progress=progress)
+        return made.points, made.labels
+
     if isinstance(defence, Member):
-        made = craft_on_split(plan.against(defence), judge.table, rows, seed=judge.seed, progress=progress)
-        yield made.points, made.labels
+        yield craft(plan.against(defence), progress)
         return
     if plan.fitted is not None and isinstance(defence, Sanitiser) and not defence.trains_often:
         known = Defended(judge.prepare(defence), plan.fitted.estimator, judge.view)
-        fitted = dataclasses.replace(plan, fitted=dataclasses.replace(plan.fitted, estimator=known))
-        made = craft_on_split(fitted, judge.table, rows, seed=judge.seed, progress=progress)
-        yield made.points, made.labels
+        yield craft(dataclasses.replace(plan, fitted=dataclasses.replace(plan.fitted, estimator=known)), progress)
         return
     fresh: Any = judge.prepare(defence) if isinstance(defence, Sanitiser) else defence
     clean = judge.seen(judge.table.x[rows.train]), y[rows.train]
     first = known_evasion(fresh, *clean)
     if first is None:
         plans = list(_nearer(judge, attack)) if isinstance(defence, Sanitiser) else []
-        for i, near in enumerate(plans):
-            made = craft_on_split(
-                near,
-                judge.table,
-                rows,
-                seed=judge.seed,
-                progress=lambda share, i=i: progress((i + share) / len(plans)),
-            )
-            yield made.points, made.labels
+        steps = _Steps(progress, len(plans))
+        for near in plans:
+            yield craft(near, steps.one())
         progress(1.0)
         return
-    count, done = 2 * len(_MARGINS), 0
 
-    def craft(evasion: Evasion, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    def evading(evasion: Evasion, margin: float) -> Plan:
         seen = evasion if judge.view is None else Viewed(evasion, *judge.view)
         threat = dataclasses.replace(plan.threat, evasion=dataclasses.replace(seen, margin=margin))
-        made = craft_on_split(
-            dataclasses.replace(plan, threat=threat),
-            judge.table,
-            rows,
-            seed=judge.seed,
-            progress=lambda share: progress((done + share) / count),
-        )
-        return made.points, made.labels
+        return dataclasses.replace(plan, threat=threat)
 
+    steps = _Steps(progress, 2 * len(_MARGINS))
     for margin in _MARGINS:
-        points, labels = craft(first, margin)
+        points, labels = craft(evading(first, margin), steps.one())
         yield points, labels
-        done += 1
+        again = steps.one()
         # What the defence makes of the rows as they are now, points included.
         second = known_evasion(fresh, *clean, (judge.seen(points), labels))
         if second is not None and not eqx.tree_equal(second, first):
-            yield craft(second, margin)
-        done += 1
+            yield craft(evading(second, margin), again)
     progress(1.0)
 
 
