@@ -20,6 +20,8 @@ html_title = f"backgrad {__version__}"
 def _escape(app, what, name, thing, options, lines):
     """Escape what docstrings mean as it stands, outside of code: |x|, classes_, letters that would number lists."""
     for i, line in enumerate(lines):
+        if line.lstrip().startswith(".. "):
+            continue  # a directive of napoleon's, such as that of an attribute classes_
         parts = re.split(r"(`+[^`]*`+)", line)
         parts[::2] = [re.sub(r"\||(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
         lines[i] = re.sub(r"^(\s*)(?=\w\.(\s|$))", r"\1\\", "".join(parts))

@@ -265,8 +265,8 @@ def list_datasets() -> tuple[DatasetInfo, ...]:
     """Say which data sets there are, without loading any.
 
     Returns:
-        One entry for each, in the order of the table: name, sizes, description, licence, citation, source, and how to
-        get it where it does not come with the installation.
+        One entry for each, in the order of the table, with name, sizes, description, licence, citation, source, and how
+        to get it where it does not come with the installation.
     """
     return tuple(entry.info for entry in _REGISTRY.values())
 
