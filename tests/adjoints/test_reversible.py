@@ -103,6 +103,23 @@ def test_it_refuses_a_traced_momentum_below_what_it_was_prepared_for():
         jax.block_until_ready(f(values))
 
 
+@pytest.mark.parametrize(("size", "fits"), [(1e5, True), (6e5, False), (-np.inf, False)])
+def test_numbers_that_do_not_fit_are_told_and_not_wrapped_around(size, fits):
+    model, x = bg.Ridge(1), jnp.asarray([[-1.0], [0.0], [1.0]])
+    start = model.init(jax.random.key(0))._replace(bias=jnp.asarray([size]))
+
+    def bias(x, adjoint):
+        samples = bg.Samples(x, size + x, jnp.ones(3)) if np.isfinite(size) else bg.Samples(x, x, jnp.ones(3))
+        run = bg.train(model, samples, schedule=bg.Descent(5, 0.1, 0.5), adjoint=adjoint, params=start)
+        return run.params.bias[0], run
+
+    (found, run), slope = jax.value_and_grad(bias, has_aux=True)(x, bg.Reversible())
+    assert (bg.Status(int(run.status)) is bg.Status.DONE) == fits
+    assert np.isfinite(found) == np.isfinite(slope).all() == fits
+    if fits:
+        assert float(found) == pytest.approx(float(bias(x, bg.Checkpointed())[0]), abs=1e-9)
+
+
 @pytest.mark.parametrize("settings", [{"fraction_bits": 2}, {"max_denominator": 1}, {"min_momentum": 1.5}])
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(InputError, match="got"):

@@ -32,6 +32,8 @@ from ..types import Params
 from .base import Adjoint, Problem, refuse_converged, steps_of, tree_add, tree_norm, zeros_for
 
 _WORD = 32
+# What w and v must stay below, so that no sum of them passes 63 bits; an update is cut off at the former.
+_W_BITS, _V_BITS = 62, 59
 
 
 class FixedState(NamedTuple):
@@ -63,7 +65,8 @@ class Reversible(Adjoint):
     Gradients are those of the fixed-point pass with its rounding taken as the identity.
 
     Args:
-        fraction_bits: F. Parameters must stay within ±2^(62−F).
+        fraction_bits: F. Parameters must stay within ±2^(62−F), which is 262,144, and velocities within an eighth of
+            that; training that does not ends in NaN and the status DIVERGED: scale features and responses, or lower F.
         max_denominator: largest δ used to write γ as a fraction; γ is rounded to the nearest such fraction.
         min_momentum: the smallest γ to prepare for where the momentum is traced (to differentiate with respect to
             it), since the buffer's size must be known before the run. γ is then rounded to a multiple of 2^−12.
@@ -160,13 +163,18 @@ class _Machine(NamedTuple):
     bits: int
     dtype: Any
 
+    def fits(self, s: FixedState) -> Bool[Array, ""]:
+        """Tell whether parameters and velocity are small enough for the next step."""
+        return jnp.all((jnp.abs(s.w) < 2**_W_BITS) & (jnp.abs(s.v) < 2**_V_BITS))
+
     def to_float(self, whole: Int[Array, "m"]) -> Params:
         """Return parameters as floats, of the precision that they came in."""
         return self.unravel((whole.astype(jnp.float64) * 2.0**-self.bits).astype(self.dtype))
 
     def to_fixed(self, values: Float[Array, "m"]) -> Int[Array, "m"]:
-        """Round to multiples of 2^−F; what is not finite or far out of range becomes the largest number."""
-        bounded = jnp.clip(jnp.nan_to_num(values * 2.0**self.bits, nan=2.0**60), -(2.0**60), 2.0**60)
+        """Round to multiples of 2^−F; what is not finite or out of range becomes the first number that does not fit."""
+        limit = 2.0**_W_BITS
+        bounded = jnp.clip(jnp.nan_to_num(values * 2.0**self.bits, nan=limit), -limit, limit)
         return jnp.round(bounded).astype(jnp.int64)
 
     def update(self, w: Int[Array, "m"], t) -> Int[Array, "m"]:
@@ -228,33 +236,43 @@ def _machine(params: Params, problem: Problem, adjoint: Reversible) -> tuple[_Ma
     return machine, FixedState(w, jnp.zeros_like(w), jnp.zeros(flat.size, jnp.uint64), stack)
 
 
-def _run(params: Params, problem: Problem, adjoint: Reversible) -> FixedState:
+def _run(params: Params, problem: Problem, adjoint: Reversible) -> tuple[Params, tuple[FixedState, Any]]:
+    """Return the trained parameters, NaN where a step did not fit; the last state, and whether all steps fitted."""
     machine, state = _machine(params, problem, adjoint)
-    return jax.lax.scan(lambda s, t: (machine.forward(s, t), None), state, steps_of(problem.descent()))[0]
+
+    def step(carry, t):
+        state, fitted = carry
+        state = machine.forward(state, t)
+        return (state, fitted & machine.fits(state)), None
+
+    (state, fitted), _ = jax.lax.scan(step, (state, machine.fits(state)), steps_of(problem.descent()))
+    return _nan_unless(fitted, machine.to_float(state.w)), (state, fitted)
+
+
+def _nan_unless(fitted: Bool[Array, ""], tree: Params) -> Params:
+    return jax.tree.map(lambda leaf: jnp.where(fitted, leaf, jnp.nan), tree)
 
 
 @eqx.filter_custom_vjp
 def _descend(inputs: tuple[Params, Problem], adjoint: Reversible) -> Params:
     """Run T steps."""
-    machine, _ = _machine(*inputs, adjoint)
-    return machine.to_float(_run(*inputs, adjoint).w)
+    return _run(*inputs, adjoint)[0]
 
 
 @_descend.def_fwd
 def _descend_forward(perturbed, inputs, adjoint):
     del perturbed
     params, problem = inputs
-    machine, _ = _machine(params, problem, adjoint)
-    state = _run(params, problem, adjoint)
-    return machine.to_float(state.w), state
+    return _run(params, problem, adjoint)
 
 
 @_descend.def_bwd
-def _descend_backward(state, cotangent, perturbed, inputs, adjoint):
+def _descend_backward(ended, cotangent, perturbed, inputs, adjoint):
     params, problem = inputs
+    state, fitted = ended
     machine, start = _machine(params, problem, adjoint)
     wanted = eqx.filter(problem, perturbed[1])
-    cotangent = zeros_for(cotangent, params)
+    cotangent = _nan_unless(fitted, zeros_for(cotangent, params))
 
     def back(carry, t):
         state, w_bar, v_bar, total = carry
