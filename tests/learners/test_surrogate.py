@@ -226,6 +226,20 @@ def test_weighted_rows_of_several_blocks_count_as_in_scikit_learn(weights):
     np.testing.assert_array_equal(ours.bias, 0.0)
 
 
+def test_weights_of_classes_weigh_against_the_penalty_of_least_squares_by_sgd():
+    # scikit-learn's steps go by (Σ κ ½ (1 − ts)²) / n + α/2 ‖w‖², whose optimum solves a linear system.
+    x, y, _, _ = rows("cancer")
+    x, alpha, weights = (x[:, :3] - x[:, :3].mean(0)) / x[:, :3].std(0), 1.0, {0: 20.0, 1: 3.0}
+    columns, weight = np.column_stack([x, np.ones(len(y))]), np.where(y == 0, 20.0, 3.0)
+    matrix = (columns.T * weight) @ columns / len(y) + alpha * np.diag([1.0, 1.0, 1.0, 0.0])
+    best = np.linalg.solve(matrix, columns.T @ (weight * (2 * y - 1)) / len(y))
+    estimator = SGDClassifier("squared_error", alpha=alpha, class_weight=weights)
+    (member,) = surrogate_for(estimator, n_features=3, n_classes=2, n_samples=len(y)).members
+    there = member.learner.init(jax.random.key(0))._replace(weight=jnp.asarray(best[:3]), bias=jnp.asarray(best[3]))
+    slope = jax.grad(member.learner.loss)(there, bg.samples(x, y, 2))
+    np.testing.assert_allclose([*slope.weight, slope.bias], 0.0, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "estimator",
     [

@@ -72,7 +72,7 @@ _LOSSES = {
 class OneVsRest(Linear):
     """A linear machine for every class against the others, or one machine for two classes.
 
-    ℓ = Σ_c [κ_c y_c φ(s_c) + (1 − y_c) φ(−s_c)], and for two classes y_1 φ(s) + y_0 φ(−s).
+    ℓ = Σ_c [κ_c y_c φ(s_c) + (1 − y_c) φ(−s_c)], and for two classes κ_1 y_1 φ(s) + κ_0 y_0 φ(−s).
 
     Args:
         n_features: d.
@@ -82,8 +82,7 @@ class OneVsRest(Linear):
             `"modified_huber"` (the same down to u = −1, and −4u below), `"perceptron"` (max(0, −u), which is least at
             w = 0 and so for `Descent` alone), `"log"` (log(1 + e^−u)) or `"squared"` (½ (1 − u)²).
         smoothing: δ, half the width over which the hinge's corner is a parabola, so that hypergradients exist.
-        positive_weight: κ, (k,), what liblinear and scikit-learn's SGD weigh classes by where they are more than two;
-            1 where omitted.
+        positive_weight: κ, (k,), what liblinear and scikit-learn's SGD weigh classes by; 1 where omitted.
     """
 
     n_classes: int = eqx.field(default=2, static=True, converter=native)
@@ -114,13 +113,13 @@ class OneVsRest(Linear):
         Labels of 2k columns say what a row counts in each machine as its class, and then as another.
         """
         loss = functools.partial(_LOSSES[self.margin_loss], smoothing=self.smoothing)
-        if scores.ndim == 1:
-            return y[:, 1] * loss(scores) + y[:, 0] * loss(-scores)
         if y.shape[1] == 2 * self.n_classes:
             own, others = jnp.split(y, 2, axis=1)
         else:
             own = y if self.positive_weight is None else y * jnp.asarray(self.positive_weight, y.dtype)
             others = jnp.sum(y, axis=1, keepdims=True) - y
+        if scores.ndim == 1:
+            return own[:, 1] * loss(scores) + own[:, 0] * loss(-scores)
         return jnp.sum(own * loss(scores) + others * loss(-scores), axis=1)
 
 
@@ -242,8 +241,8 @@ class ClassWeighted(Wrapped):
         learner: the learner.
         weights: κ, one number a class, or `"balanced"`: κ_c = n / (k n_c), with n_c the weight of class c among the
             rows, the poisoning points included; a class without rows does not count in k.
-        positives: whether κ_c weighs the rows of class c in the machine of class c alone, as in the `OneVsRest` of
-            liblinear and of scikit-learn's SGD, instead of everywhere.
+        positives: whether κ_c weighs the losses of class c, of several classes in its own machine alone, as in the
+            `OneVsRest` of liblinear and of scikit-learn's SGD; rows count as they did among the Σ_i ω_i of the mean.
 
     Raises:
         InputError: weights that are negative or not one a class.

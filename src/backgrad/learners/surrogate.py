@@ -183,10 +183,10 @@ def _weighted(learner: Any, class_weight: Any, shape: _Shape, *, machines: bool)
         learner: the learner.
         class_weight: None, `"balanced"` or a dictionary.
         shape: of the rows.
-        machines: whether scikit-learn weighs classes in their own machine alone, where there are several.
+        machines: whether scikit-learn weighs losses of classes in their own machine alone, where there are several.
     """
     weights = _class_weights(class_weight, shape)
-    return learner if weights is None else ClassWeighted(learner, weights, machines and shape.k > 2)
+    return learner if weights is None else ClassWeighted(learner, weights, machines)
 
 
 def _class_weights(class_weight: Any, shape: _Shape) -> Any:
@@ -232,7 +232,7 @@ def _logistic(estimator: Any, shape: _Shape) -> _Build:
     scaling = float(estimator.intercept_scaling) if liblinear else None
     learner = SumOfLosses(_with_intercept(learner, estimator.fit_intercept, scaling=scaling))
     # Both ways to separate classes weigh the rows of class c in its own machine alone only in liblinear.
-    learner = _weighted(learner, estimator.class_weight, shape, machines=liblinear)
+    learner = _weighted(learner, estimator.class_weight, shape, machines=liblinear and separate)
     return _converged(learner, shape, *differences)
 
 
