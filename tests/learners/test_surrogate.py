@@ -387,6 +387,16 @@ def test_equal_settings_share_one_compilation():
     assert (jax.random.key_data(one.key) != jax.random.key_data(other.key)).any()
 
 
+def test_numpy_s_whole_numbers_are_read_like_python_s():
+    for kind, name in ((SGDClassifier, "random_state"), (MLPClassifier, "hidden_layer_sizes")):
+        one, other = (
+            surrogate_for(kind(**{name: number}), n_features=4, n_classes=2, n_samples=50).members[0]
+            for number in (3, np.int64(3))
+        )
+        assert one.learner == other.learner
+        assert one.schedule.key == other.schedule.key
+
+
 def test_large_problems_keep_their_steps_and_solvers_in_bounds():
     for estimator in (SGDClassifier(), MLPClassifier()):
         (member,) = surrogate_for(estimator, n_features=20, n_classes=2, n_samples=1_000_000).members

@@ -23,7 +23,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from ..checks import check_count
+from ..checks import check_count, is_whole
 from ..errors import InputError, UnsupportedError
 from ..schedules import Converged, Descent
 from .base import Member
@@ -349,7 +349,7 @@ def _mlp_optimiser(solver: str, rate: float, settings: tuple):
 def _mlp(estimator: Any, shape: _Shape) -> _Build:
     """Read an MLPClassifier."""
     sizes = estimator.hidden_layer_sizes
-    hidden = (int(sizes),) if isinstance(sizes, int) else tuple(int(size) for size in sizes)
+    hidden = (int(sizes),) if is_whole(sizes) else tuple(int(size) for size in sizes)
     l2 = float(estimator.alpha)
     learner = SumOfLosses(
         SklearnMLP(n_features=shape.d, n_classes=shape.k, hidden=hidden, l2=l2, nonlinearity=estimator.activation)
@@ -373,7 +373,7 @@ def _mlp(estimator: Any, shape: _Shape) -> _Build:
 def _key(estimator: Any):
     """Return a key that follows the estimator's seed, where it has one."""
     seed = estimator.random_state
-    return jax.random.key(seed if isinstance(seed, int) else 0)
+    return jax.random.key(int(seed) if is_whole(seed) else 0)
 
 
 def _ensemble(estimator: Any, shape: _Shape) -> _Build:
