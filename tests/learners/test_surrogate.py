@@ -331,6 +331,13 @@ def test_what_is_not_differentiable_gets_an_ensemble(estimator, name):
         assert (predictions == labels).mean() > 0.9
 
 
+class Cubed(StandardScaler):
+    """A step that only its class tells from standardisation."""
+
+    def transform(self, X, copy=None):
+        return super().transform(X, copy) ** 3
+
+
 @pytest.mark.parametrize(
     ("estimator", "words"),
     [
@@ -344,6 +351,7 @@ def test_what_is_not_differentiable_gets_an_ensemble(estimator, name):
         (SGDClassifier("huber"), "a hinge stands for its loss 'huber'"),
         (SVC(kernel="linear"), "stands for every pair of classes"),
         (make_pipeline(PCA(), LogisticRegression()), "the step PCA is left out"),
+        (make_pipeline(Cubed(), LogisticRegression()), "the step Cubed is left out"),
         (make_pipeline(SelectKBest(chi2, k=3), LogisticRegression()), "SelectKBest chooses by f_classif"),
         (make_pipeline(MinMaxScaler(clip=True), LogisticRegression()), "does not clip"),
         (make_pipeline(SelectKBest(k=3), MinMaxScaler((1, 2)), LogisticRegression()), "constant instead of absent"),

@@ -133,7 +133,7 @@ def _flatten(estimator: Any) -> tuple[list[Any], Any]:
 
 
 def _passes_through(step: Any) -> bool:
-    return step is None or step == "passthrough" or (isinstance(step, FunctionTransformer) and step.func is None)
+    return step is None or step == "passthrough" or (type(step) is FunctionTransformer and step.func is None)
 
 
 def _preprocessing(steps: list[Any], d: int) -> tuple[Callable[[Any], Any], tuple[str, ...]]:
@@ -151,17 +151,17 @@ def _preprocessing(steps: list[Any], d: int) -> tuple[Callable[[Any], Any], tupl
 def _read_step(step: Any, d: int) -> tuple[Callable[[Any], Any] | None, str]:
     """Return the wrapper of one step, if it needs one, and what that does differently."""
     wrap, difference = None, ""
-    if isinstance(step, StandardScaler):
+    if type(step) is StandardScaler:  # subclasses may do anything
         wrap = functools.partial(Standardised, with_mean=step.with_mean, with_std=step.with_std)
-    elif isinstance(step, MinMaxScaler):
+    elif type(step) is MinMaxScaler:
         low, high = (float(end) for end in step.feature_range)
         wrap = functools.partial(MinMaxScaled, feature_range=(low, high))
         difference = "MinMaxScaler does not clip new rows" if step.clip else ""
-    elif isinstance(step, MaxAbsScaler):
+    elif type(step) is MaxAbsScaler:
         wrap = MaxAbsScaled
-    elif isinstance(step, VarianceThreshold):
+    elif type(step) is VarianceThreshold:
         wrap = functools.partial(VarianceSelected, threshold=float(step.threshold))
-    elif not isinstance(step, SelectKBest):
+    elif type(step) is not SelectKBest:
         difference = f"the step {type(step).__name__} is left out"
     elif step.k != "all" and step.k < d:
         wrap = functools.partial(Selected, n_selected=int(step.k))
