@@ -97,6 +97,17 @@ def test_the_drift_grows_with_the_number_of_steps_and_exact_adjoints_have_none()
     assert _drift(model, bg.Descent(100, 0.3, 0.9), bg.Reversible()) == 0
 
 
+def test_training_that_does_not_move_has_no_drift():
+    model, x = bg.LogisticRegression(1), jnp.asarray([[1.0], [-1.0], [1.0], [-1.0]])
+    even = bg.samples(x, [0, 0, 1, 1], 2)
+
+    def loss(probe):
+        run = bg.train(model, even, schedule=bg.Descent(5, 0.3), adjoint=bg.BackGradient(), probe=probe)
+        return model.loss(run.params, even)
+
+    assert float(jax.grad(loss)(jnp.zeros(()))) == 0
+
+
 def test_reversing_adaline_for_long_leaves_nothing():
     # Each step back multiplies errors by 1 + ηλ, and rounding is error enough.
     drifts = [_drift(learner("adaline"), bg.Descent(steps, 0.4), bg.BackGradient()) for steps in (20, 60, 120)]

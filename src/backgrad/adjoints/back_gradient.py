@@ -98,7 +98,7 @@ def _descend_backward(trained, cotangent, perturbed, inputs):
 
 
 def _drift(reversed_: Params, initial: Params, trained: Params):
-    """Return ‖reversed w_0 − w_0‖ / ‖w_T − w_0‖, and infinity where the reversal overflowed."""
+    """Return ‖reversed w_0 − w_0‖ / ‖w_T − w_0‖, 0 of no error, and infinity where the reversal overflowed."""
     error = tree_norm(jax.tree.map(jnp.subtract, reversed_, initial))
     drift = error / tree_norm(jax.tree.map(jnp.subtract, trained, initial))
-    return jnp.where(jnp.isnan(drift), jnp.inf, drift)
+    return jnp.where(error == 0, 0.0, jnp.where(jnp.isnan(drift), jnp.inf, drift))
