@@ -54,7 +54,8 @@ def test_numpy_numbers_out_of_their_range_are_refused(make, said):
 # own, as a user's are. Each is an expression, beside what its error says.
 _GIVEN = """
 import functools, json, sys
-import jax, numpy as np
+import jax, jax.numpy as jnp, numpy as np
+from backgrad.adjoints.check import check_gradient
 from sklearn.linear_model import LogisticRegression as Linear
 import backgrad as bg
 from backgrad.datasets.raw import RawTable
@@ -141,6 +142,19 @@ _REFUSED = {
     "bg.Converged(tolerance=None)": "tolerance must be a positive finite number; got None.",
     "bg.Descent(3, optimiser='adam')": "optimiser must be an optax transformation, such as optax.adam(0.01); got",
     "bg.Descent(3, gram='no')": "gram must be True, False or None; got 'no'.",
+    "bg.Descent(3, step_size=jnp.ones(3))": "step_size must be a positive finite number; got Array([1., 1., 1.]",
+    "bg.LogisticRegression(3, l2=jnp.ones(3))": "l2 must be a finite number, 0 or more; got Array([1., 1., 1.]",
+    "bg.Checkpointed(memory_limit='1GB')": "memory_limit must be a positive finite number; got '1GB'.",
+    "bg.Checkpointed(segments='yes')": "segments must be True, False or None; got 'yes'.",
+    "bg.Implicit(damping=float('nan'))": "damping must be a finite number, 0 or more; got nan.",
+    "bg.Implicit(residual='a')": "residual must be a positive finite number; got 'a'.",
+    "bg.Implicit(max_steps=1.5)": "max_steps must be a positive whole number; got 1.5.",
+    "bg.Implicit(throw='no')": "throw must be True or False; got 'no'.",
+    "bg.Reversible(fraction_bits=44.5)": "fraction_bits must be a whole number from 8 to 56; got 44.5.",
+    "bg.Reversible(min_momentum='a')": "min_momentum must lie in (0, 1); got 'a'.",
+    "bg.MinMaxScaled(learner, 3)": "feature_range must be (low, high) with low < high, both finite; got 3.",
+    "bg.MinMaxScaled(learner, (0, float('inf')))": "low < high, both finite; got (0, inf).",
+    "check_gradient(jnp.sum, jnp.ones(3), key=None, directions=0)": "directions must be a positive whole number; got 0",
     "bg.ErrorGeneric(classes=1)": "or a tuple of different whole numbers, such as (1,) or (0, 3); got 1.",
     "bg.ErrorGeneric(classes=[1])": "got [1].",
     "bg.ErrorGeneric(classes=())": "got ().",

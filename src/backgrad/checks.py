@@ -114,4 +114,4 @@ def _check_numbers(values: dict[str, Any], allowed: Callable[[Any], bool], expec
 
 
 def _may_be_traced(value) -> bool:
-    return hasattr(value, "shape") and not isinstance(value, np.ndarray | np.generic)
+    return getattr(value, "shape", None) == () and not isinstance(value, np.ndarray | np.generic)

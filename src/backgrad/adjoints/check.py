@@ -18,6 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..checks import check_count
 from ..errors import NumericalError
 
 _STENCIL = ((1.0, 8.0), (-1.0, -8.0), (2.0, -1.0), (-2.0, 1.0))
@@ -97,7 +98,9 @@ def check_gradient(
     Raises:
         GradientError: the relative error passes `tolerance`, or the gradient is zero or not finite.
         NumericalError: x is not float64, in which a difference could not tell right from wrong.
+        InputError: no direction to try.
     """
+    check_count(directions=directions)
     flat, unravel = ravel_pytree(x)
     if flat.dtype != jnp.float64:
         raise NumericalError(

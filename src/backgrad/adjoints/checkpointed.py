@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from ..checks import is_number, native
+from ..checks import check_kind, check_positive, is_number, native
 from ..errors import UnsupportedError
 from ..hosted import HostFeatures
 from ..schedules import Descent, DescentState, Schedule
@@ -51,6 +51,11 @@ class Checkpointed(Adjoint):
 
     memory_limit: int = eqx.field(default=2**30, static=True, converter=native)
     segments: bool | None = eqx.field(default=None, static=True)
+
+    def __check_init__(self):
+        check_positive(memory_limit=self.memory_limit)
+        if self.segments is not None:
+            check_kind(bool, "True, False or None", segments=self.segments)
 
     def check(self, schedule: Schedule) -> None:
         """Accept every `Descent`."""

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from ..checks import native
+from ..checks import check_count, check_kind, check_not_negative, check_positive, native
 from ..errors import InputError, NotConvergedError, UnsupportedError
 from ..schedules import Converged, Descent, Schedule
 from ..status import Status
@@ -77,11 +77,10 @@ class Implicit(Adjoint):
     def __check_init__(self):
         if self.solver not in ("dense", "cg", "neumann"):
             raise InputError(f"solver must be 'dense', 'cg' or 'neumann'; got {self.solver!r}.")
-        if self.damping < 0 or self.solver_tolerance <= 0 or self.residual <= 0 or self.max_steps < 1:
-            raise InputError(
-                "damping must be 0 or more, and solver_tolerance, residual and max_steps positive; got "
-                f"{self.damping}, {self.solver_tolerance}, {self.residual} and {self.max_steps}."
-            )
+        check_not_negative(damping=self.damping)
+        check_count(max_steps=self.max_steps)
+        check_positive(solver_tolerance=self.solver_tolerance, residual=self.residual)
+        check_kind(bool, "True or False", throw=self.throw)
 
     def check(self, schedule: Schedule) -> None:
         """Accept every schedule but one in Gram space; whether it ended at a stationary point is judged afterwards."""

@@ -25,7 +25,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, UInt
 
-from ..checks import native
+from ..checks import is_number, is_whole, native
 from ..errors import InputError, UnsupportedError
 from ..schedules import Descent, Schedule
 from ..types import Params
@@ -82,12 +82,12 @@ class Reversible(Adjoint):
     needs_float64: ClassVar[bool] = True
 
     def __check_init__(self):
-        if not 8 <= self.fraction_bits <= 56:
-            raise InputError(f"fraction_bits must lie between 8 and 56; got {self.fraction_bits}.")
-        if not 2 <= self.max_denominator <= 2**16:
-            raise InputError(f"max_denominator must lie between 2 and 65536; got {self.max_denominator}.")
-        if not 0 < self.min_momentum < 1:
-            raise InputError(f"min_momentum must lie in (0, 1); got {self.min_momentum}.")
+        for name, least, largest in (("fraction_bits", 8, 56), ("max_denominator", 2, 2**16)):
+            value = getattr(self, name)
+            if not (is_whole(value) and least <= value <= largest):
+                raise InputError(f"{name} must be a whole number from {least} to {largest}; got {value!r}.")
+        if not (is_number(self.min_momentum) and 0 < self.min_momentum < 1):
+            raise InputError(f"min_momentum must lie in (0, 1); got {self.min_momentum!r}.")
 
     def check(self, schedule: Schedule) -> None:
         """Accept SGD with momentum."""

@@ -13,6 +13,7 @@ scaled to [0, 1]. All rows are moved by every point, so gradients cost a pass ov
 """
 
 import abc
+import math
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -20,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..checks import check_count, check_not_negative, native
+from ..checks import check_count, check_not_negative, is_number, native
 from ..devices import join
 from ..errors import InputError
 from ..row_checks import check_learner
@@ -209,8 +210,10 @@ class MinMaxScaled(Scaled):
     feature_range: tuple[float, float] = eqx.field(default=(0.0, 1.0), static=True, converter=native)
 
     def __check_init__(self):
-        if not self.feature_range[0] < self.feature_range[1]:
-            raise InputError(f"feature_range must be (low, high) with low < high; got {self.feature_range}.")
+        ends = self.feature_range
+        numbers = isinstance(ends, tuple) and len(ends) == 2 and all(is_number(end) for end in ends)
+        if not (numbers and -math.inf < ends[0] < ends[1] < math.inf):
+            raise InputError(f"feature_range must be (low, high) with low < high, both finite; got {ends!r}.")
 
     def fit(self, blocks: tuple[Samples, ...]) -> Scaling:
         """Return the shift and scale that take [min, max] to the feature range."""
