@@ -1,5 +1,6 @@
 """train: its schedules, what it refuses, and how it says that training went wrong."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,6 +85,15 @@ def test_rows_of_float32_converge_where_jax_computes_in_float64(solver):
     assert single.params.weight.dtype == jnp.float32
     assert int(single.status) == bg.Status.DONE
     np.testing.assert_allclose(single.params.weight, double.params.weight, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", [bg.Converged(), bg.Converged("lbfgs"), bg.Descent(3, 0.1, 0.5)])
+def test_the_type_of_the_features_is_that_of_the_parameters(schedule):
+    model, clean = learner("logistic"), rows(learner("logistic"))
+    mixed = clean._replace(x=clean.x.astype(jnp.float32))
+    # Traced and not run: compiling it would tell no more about types.
+    found = eqx.filter_eval_shape(lambda rows: bg.train(model, rows, schedule=schedule).params, mixed)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.float32)}
 
 
 @pytest.mark.parametrize("solver", ["newton", "lbfgs"])

@@ -228,6 +228,9 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
     eps, basis = float(jnp.finfo(flat.dtype).eps), jnp.eye(flat.size, dtype=flat.dtype)
     lengths = 0.5 ** jnp.arange(12, dtype=flat.dtype)
 
+    def value(w):  # labels and weights may be of another precision than features
+        return field.value(unravel(w)).astype(flat.dtype)
+
     def slope(w):
         return ravel_pytree(field(unravel(w), None))[0]
 
@@ -247,7 +250,7 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
             w = w - flatten @ (flatten @ (flatten @ (w - start.w)))
         # Flat at the end need not be flat all along; NaN, of a Hessian that is not positive semidefinite, fails too.
         noise = 10 * eps * jnp.linalg.norm(jnp.abs(s.hessian) @ jnp.abs(s.w))
-        lower = field.value(unravel(w)) <= s.loss + 1e3 * eps * jnp.abs(s.loss)
+        lower = value(w) <= s.loss + 1e3 * eps * jnp.abs(s.loss)
         level = jnp.linalg.norm(slope(w)) <= 2 * jnp.linalg.norm(s.gradient) + noise
         return jnp.where(lower & level, w, s.w)
 
@@ -260,7 +263,7 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
         scale = positive(scale + s.gradient**2 / jnp.where(s.loss == 0, 1.0, jnp.abs(s.loss)))
         factor = jnp.linalg.cholesky(s.hessian + jnp.diag(s.damping * scale))
         direction = jax.scipy.linalg.cho_solve((factor, True), s.gradient)
-        losses = jax.lax.map(lambda length: field.value(unravel(s.w - length * direction)), lengths)
+        losses = jax.lax.map(lambda length: value(s.w - length * direction), lengths)
         # A matrix that is not positive definite gives NaN, which must lose. Of equal losses the longest step wins.
         slack = 1e3 * eps * jnp.abs(s.loss)
         best = jnp.argmax(losses <= jnp.min(jnp.where(jnp.isnan(losses), jnp.inf, losses)) + slack)
@@ -276,12 +279,12 @@ def _newton(params: Params, field: Any, schedule: Converged) -> Params:
     damping, steps = jnp.asarray(1e-4, flat.dtype), jnp.int32(0)
     if flat.size > _FEW:
         nearer = ravel_pytree(_lbfgs(params, field, schedule.tolerance, _FIRST))[0]
-        closer = field.value(unravel(nearer)) <= field.value(params)  # not where that is NaN
+        closer = value(nearer) <= value(flat)  # not where that is NaN
         flat = _polish(jnp.where(closer, nearer, flat), slope)
     gradient = slope(flat)
     last = (flat.size > _FEW) & (jnp.linalg.norm(gradient) <= schedule.tolerance)
     hessian = jax.lax.cond(last, lambda w: jnp.zeros((w.size, w.size), w.dtype), bend, flat)
-    start = _Descending(flat, field.value(unravel(flat)), gradient, hessian, damping, steps, last)
+    start = _Descending(flat, value(flat), gradient, hessian, damping, steps, last)
     end = jax.lax.while_loop(more, step, start)
     return unravel(jax.lax.cond(end.steps > 0, settle, lambda s: s.w, end))
 
