@@ -133,6 +133,26 @@ class Uphill(bg.LogisticRegression):
         return 2 * jax.lax.stop_gradient(loss) - loss
 
 
+class Upside(bg.LogisticRegression):
+    """Scores are positive for the other class than the loss takes them for."""
+
+    def scores(self, params, x):
+        return -super().scores(params, x)
+
+    def row_losses(self, scores, y):
+        return super().row_losses(-scores, y)
+
+
+class Probable(bg.LogisticRegression):
+    """Scores are probabilities, all of them positive."""
+
+    def scores(self, params, x):
+        return jax.nn.sigmoid(super().scores(params, x))
+
+    def row_losses(self, scores, y):
+        return super().row_losses(jnp.log(scores) - jnp.log1p(-scores), y)
+
+
 class CentredOnAll(Standardised):
     """Preprocessing that counts rows of weight 0."""
 
@@ -151,6 +171,8 @@ BROKEN = [
     ("test_the_score_of_a_row_depends_on_that_row_alone", (), Centring(D)),
     ("test_the_loss_is_a_finite_number", (), Shaped(D)),
     ("test_the_loss_is_a_finite_number", (), bg.LogisticRegression(D, jnp.asarray(jnp.nan))),
+    ("test_scores_point_where_the_loss_is_least", (), Upside(D)),
+    ("test_scores_point_where_the_loss_is_least", (), Probable(D)),
     ("test_the_order_of_rows_does_not_matter", (), Ordered(D)),
     ("test_scaling_all_weights_changes_nothing", (), Sum(D)),
     ("test_rows_of_weight_zero_are_absent_from_the_loss", (), CountingAll(D)),

@@ -26,7 +26,7 @@ class Plain:
         return x @ params
 
     def loss(self, params, samples):
-        error = (self.scores(params, samples.x) - samples.y[:, 1]) ** 2
+        error = (self.scores(params, samples.x) - (samples.y[:, 1] - samples.y[:, 0])) ** 2
         return jnp.sum(samples.weight * error) / jnp.sum(samples.weight)
 
 
@@ -65,7 +65,7 @@ MORE = {
     "class-weights": (3, ClassWeighted(SOFTMAX, (1.0, 2.0, 0.5))),
     "standardised-three-methods": (2, Standardised(PLAIN)),
     "variance-selected": (2, VarianceSelected(LOGISTIC, 0.8)),
-    "one-vs-rest-log": (3, OneVsRest(D, L2, 3, "log", positive_weight=jnp.asarray([1.0, 2.0, 0.5]))),
+    "one-vs-rest-log": (3, OneVsRest(D, L2, 3, "log", positive_weight=jnp.asarray([1.0, 1.2, 0.9]))),
     "one-vs-rest-squared": (2, OneVsRest(D, L2, 2, "squared")),
     "sklearn-mlp-identity": (3, SklearnMLP(D, 3, (5,), l2=L2, nonlinearity="identity")),
     "sklearn-mlp-tanh": (2, SklearnMLP(D, 2, (5,), l2=L2, nonlinearity="tanh")),

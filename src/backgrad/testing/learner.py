@@ -31,7 +31,8 @@ class LearnerContract(Contract):
     """The suite of learners: anything with `init`, `scores` and `loss`.
 
     Override `learner`, and the attributes that do not fit. A learner whose loss is not a weighted mean plus a penalty
-    (the sum that scikit-learn minimises, say) overrides `test_scaling_all_weights_changes_nothing`.
+    (the sum that scikit-learn minimises, say) overrides `test_scaling_all_weights_changes_nothing`, and one that weighs
+    errors very unlike `test_scores_point_where_the_loss_is_least`.
 
     Attributes:
         n_features: d.
@@ -97,6 +98,26 @@ class LearnerContract(Contract):
         loss = learner.loss(params, rows)
         assert jnp.shape(loss) == (), f"the loss has shape {jnp.shape(loss)}"
         assert np.isfinite(loss)
+
+    def test_scores_point_where_the_loss_is_least(self):
+        """Positive, or largest, for the class that a row's loss is least for; responses are what a loss is least at.
+
+        Of classes, on three quarters of the rows: a loss that weighs classes may prefer another on some.
+        """
+        learner, params, rows = self._at()
+        scores, n = np.asarray(_found(learner, params, rows).scores), len(rows.weight)
+        if self.n_outputs == 1 or getattr(learner, "regression", False):
+            responses = (jnp.asarray(scores.reshape(n, -1) + off) for off in (0.0, 1.0))
+            own, other = (float(_found(learner, params, rows._replace(y=y)).loss) for y in responses)
+            assert own < other, "the loss is smaller for responses one above the scores than for these"
+            return
+        losses = np.empty((n, self.n_outputs))
+        for i, c in np.ndindex(losses.shape):
+            only = rows._replace(y=rows.y.at[i].set(jnp.eye(self.n_outputs)[c]), weight=jnp.eye(n)[i])
+            losses[i, c] = _found(learner, params, only).loss
+        found = scores > 0 if scores.ndim == 1 else np.argmax(scores, axis=1)
+        right = np.mean(found == np.argmin(losses, axis=1))
+        assert right >= 0.75, f"scores point at the class of the least loss on {right:.0%} of the rows"
 
     def test_the_order_of_rows_does_not_matter(self):
         """The loss of permuted rows is the same."""
