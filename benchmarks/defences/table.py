@@ -1,8 +1,9 @@
 """The defence table of every data set, learner and budget: `python -m benchmarks.defences.table`.
 
 One line a defence: error without an attack, under an attack that does not know the defence, under one that does, and
-what was left out. Attacks take 60 steps. `--json` keeps what is done after each split, and goes on from there;
-`--markdown` writes all that is in it as the tables of the documentation.
+what was left out. Attacks take 60 steps. `--json` keeps what is done after each split, and goes on from there: defences
+that it does not hold are measured and join those that it does. `--markdown` writes all that is in it as the tables of
+the documentation.
 """
 
 import argparse
@@ -13,12 +14,13 @@ import time
 import jax
 import numpy as np
 
+from backgrad.defences.catalogue import SANITISERS
 from backgrad.errors import DatasetError
 from backgrad.evaluation.defence_table import MEASURES, UNDEFENDED, defence_table
 from backgrad.evaluation.metrics import student_interval
 from backgrad.evaluation.security_curve import budget_of
 from backgrad.evaluation.words import Options, make_plan, open_data, resolve
-from backgrad.evaluation.words.defences import make_defences
+from backgrad.evaluation.words.defences import ROBUST, make_defences
 from backgrad.folders import write_whole
 from backgrad.learners.base import Member
 
@@ -30,12 +32,13 @@ DATA = {
     "ransomware": (100, 400),
     "mnist": (200, 400),
 }
+DEFENCES = (*SANITISERS, *ROBUST)
 SHARES = (0.05, 0.1, 0.2)
 TRUSTED, REMOVED, SPLITS, STEPS = 100, 0.2, 3, 60
 
 
-def measure(name: str, learner: str, share: float, number: int) -> dict:
-    """Return the table of one combination on one split, as plain values."""
+def measure(name: str, learner: str, share: float, number: int, names: list[str]) -> dict:
+    """Return the table of one combination on one split, with the defences named, as plain values."""
     data = open_data(name)
     train, validation = DATA[name]
     points = budget_of(share, train)
@@ -45,7 +48,7 @@ def measure(name: str, learner: str, share: float, number: int) -> dict:
     )
     plan = make_plan(options, data.dataset)
     splits = list(data.splits(train=train, validation=validation, seed=0, count=SPLITS))
-    defences = make_defences(None, Member(plan.learner, plan.schedule), fraction=REMOVED, train=train, seed=0)
+    defences = make_defences(names, Member(plan.learner, plan.schedule), fraction=REMOVED, train=train, seed=0)
     begin = time.perf_counter()
     found = defence_table(
         plan,
@@ -67,18 +70,32 @@ def measure(name: str, learner: str, share: float, number: int) -> dict:
     }
 
 
-def joined(before: dict | None, more: dict) -> dict:
-    """Return what is known of a combination with one more split."""
+def missing(before: dict | None, number: int) -> list[str]:
+    """Return the defences of which a split is not known."""
+    held = {} if before is None else before["defences"]
+    return [name for name in DEFENCES if len(held.get(name, {}).get("clean_error", ())) <= number]
+
+
+def joined(before: dict | None, more: dict, number: int) -> dict:
+    """Return what is known of a combination, with what was measured on a split in its place."""
     if before is None:
         return more
+
+    def put(values: list, new: list) -> list:
+        return values[:number] + new + values[number + 1 :]
+
+    held = before["defences"]
     defences = {
-        name: {m: before["defences"][name][m] + values for m, values in measures.items()}
-        for name, measures in more["defences"].items()
+        name: {m: put(held.get(name, {}).get(m, []), values) for m, values in more["defences"][name].items()}
+        if name in more["defences"]
+        else held[name]
+        for name in (UNDEFENDED, *DEFENCES)
+        if name in more["defences"] or name in held
     }
     return {
         **before,
         "seconds": before["seconds"] + more["seconds"],
-        "flips": before["flips"] + more["flips"],
+        "flips": put(before["flips"], more["flips"]),
         "defences": defences,
         "warnings": list(dict.fromkeys(before["warnings"] + more["warnings"])),
     }
@@ -197,9 +214,12 @@ def main() -> None:
             for name in arguments.data:
                 key = _key(name, learner, share)
                 try:
-                    for number in range(len(done[key]["flips"]) if key in done else 0, SPLITS):
-                        done[key] = joined(done.get(key), measure(name, learner, share, number))
-                        write_whole(arguments.json, json.dumps(done).encode())
+                    for number in range(SPLITS):
+                        names = missing(done.get(key), number)
+                        if names:
+                            more = measure(name, learner, share, number, names)
+                            done[key] = joined(done.get(key), more, number)
+                            write_whole(arguments.json, json.dumps(done).encode())
                 except DatasetError as error:
                     print(f"{key}: left out ({error})")
                     continue

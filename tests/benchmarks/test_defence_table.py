@@ -8,9 +8,9 @@ from benchmarks.defences import table
 from backgrad.evaluation.defence_table import MEASURES
 
 
-def _found(number: int) -> dict:
+def _found(number: int, *names: str) -> dict:
     values = {measure: [0.1 * number + 0.01 * i] for i, measure in enumerate(MEASURES)}
-    defences = {"none": {**values, "adaptive_error": [float("nan")]}, "x": values}
+    defences = {"none": {**values, "adaptive_error": [float("nan")]}, **dict.fromkeys(names, values)}
     return {
         "seconds": 1.0,
         "train": 150,
@@ -25,13 +25,14 @@ def _found(number: int) -> dict:
 def test_a_stopped_benchmark_goes_on_from_the_last_split(monkeypatch, tmp_path, capsys):
     asked = []
 
-    def measure(name, learner, share, number):
-        asked.append((name, learner, share, number))
+    def measure(name, learner, share, number, names):
+        asked.append((name, learner, share, number, *names))
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return _found(number)
+        return _found(number, *names)
 
     monkeypatch.setattr(table, "measure", measure)
+    monkeypatch.setattr(table, "DEFENCES", ("x",))
     kept, written = tmp_path / "kept.json", tmp_path / "tables.md"
     words = ["--json", str(kept), "--data", "breast-cancer", "--learners", "mlp", "--shares", "0.05"]
     monkeypatch.setattr("sys.argv", ["table", *words, "--markdown", str(written)])
@@ -39,7 +40,7 @@ def test_a_stopped_benchmark_goes_on_from_the_last_split(monkeypatch, tmp_path, 
         table.main()
     assert not written.exists()
     table.main()
-    assert [number for *_, number in asked] == [0, 1, 2, 2]
+    assert [number for *_, number, _ in asked] == [0, 1, 2, 2]
     (found,) = json.loads(kept.read_text()).values()
     assert (found["flips"], found["seconds"], found["warnings"]) == ([0.0, 0.1, 0.2], 3.0, ["known to nobody"])
     assert found["defences"]["x"]["clean_error"] == pytest.approx([0.0, 0.1, 0.2])
@@ -47,3 +48,10 @@ def test_a_stopped_benchmark_goes_on_from_the_last_split(monkeypatch, tmp_path, 
     assert "150 training rows; 8 (5%) points; label flips alone 10.0 %." in text
     assert "| none | 10.0 | 11.0 | – |" in text
     assert "3 splits" in capsys.readouterr().out
+    monkeypatch.setattr(table, "DEFENCES", ("y", "x"))  # one that was not known then
+    table.main()
+    assert [ask[3:] for ask in asked[4:]] == [(0, "y"), (1, "y"), (2, "y")]
+    (found,) = json.loads(kept.read_text()).values()
+    assert list(found["defences"]) == ["none", "y", "x"]
+    assert found["defences"]["y"] == found["defences"]["x"]
+    assert found["flips"] == [0.0, 0.1, 0.2]
