@@ -24,11 +24,10 @@ def digits():
 @pytest.mark.parametrize(
     ("model", "schedule"),
     [
-        (bg.LogisticRegression(784), bg.Descent(2000, 0.1, 0.9)),
-        (bg.MLP(784), bg.Descent(2000, 0.05, 0.9)),
-        (bg.MLP(784), bg.Descent(2000, 0.02, 0.95, batch_size=16)),
+        pytest.param(bg.LogisticRegression(784), bg.Descent(2000, 0.1, 0.9), id="logistic"),
+        pytest.param(bg.MLP(784), bg.Descent(2000, 0.05, 0.9), id="mlp", marks=pytest.mark.slow),
+        pytest.param(bg.MLP(784), bg.Descent(2000, 0.02, 0.95, batch_size=16), id="mlp-mini-batch"),
     ],
-    ids=["logistic", "mlp", "mlp-mini-batch"],
 )
 def test_two_thousand_steps_are_undone_bit_for_bit(digits, model, schedule):
     train, validation = digits

@@ -301,7 +301,7 @@ SHORT = {
 
 def stochastic_cases():
     """Return every kind on every set, of which a few on wine are quick."""
-    quick = {"log", "balanced", "perceptron", "mlp", "mlp-lbfgs"}
+    quick = {"log", "balanced", "perceptron", "mlp"}
     for kind, name in itertools.product(STOCHASTIC, ("cancer", "wine", "digits")):
         marks = [] if name == "wine" and kind in quick else [pytest.mark.slow]
         if (kind, name) in SHORT:
