@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
 import backgrad as bg
@@ -17,7 +17,7 @@ from backgrad.evaluation.plan import Fitted, Plan, Rows, Table
 from backgrad.evaluation.poisoning import craft_on_split
 from backgrad.evaluation.security_curve import SecurityCurve, breaking_point, budget_of, security_curve
 from backgrad.evaluation.transfer import transfer_matrix
-from backgrad.evaluation.victims import predict
+from backgrad.evaluation.victims import fit_victim, predict
 
 DATA = bg.load("blobs2")
 TABLE = Table(DATA.x, DATA.y, 2)
@@ -294,3 +294,10 @@ def test_a_learner_whose_scores_are_one_column_is_refused():
         craft_on_split(plan, TABLE, splits(1)[0], seed=(0, 0))
     with pytest.raises(InputError, match=r"OneColumn.scores must return \(n,\) for two classes, or \(n, k\)"):
         predict(OneColumn(2), bg.LogisticRegression(2).init(jax.random.key(0)), jax.numpy.zeros((3, 2)))
+
+
+@pytest.mark.parametrize(("victim", "n_classes", "wanted"), [(Ridge(), 2, "classifiers"), (VICTIM, 0, "regressors")])
+def test_victims_that_predict_something_else_than_the_table_holds_are_refused(victim, n_classes, wanted):
+    table, rows = Table(DATA.x, DATA.y if n_classes else DATA.x[:, 0], n_classes), splits(1)[0]
+    with pytest.raises(InputError, match=f"victims must be {wanted}, since the table holds"):
+        fit_victim(victim, table, rows, None, seed=(0, 0))

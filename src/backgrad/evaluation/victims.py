@@ -69,6 +69,9 @@ def fit_victim(victim: Any, table: Table, rows: Rows, added: Added | None, *, se
 
     Returns:
         Something with `predict`.
+
+    Raises:
+        InputError: a regressor where the table holds classes, or a classifier where it holds responses.
     """
     x, y = with_points(table, rows, added)
     if isinstance(victim, Member):
@@ -79,7 +82,18 @@ def fit_victim(victim: Any, table: Table, rows: Rows, added: Added | None, *, se
         return trained(victim.learner, schedule).fit(x, y, n_classes=table.n_classes)
     from ..learners.seeding import fit_seeded
 
+    _require_kind(victim, table)
     return fit_seeded(victim, x, y, seed=attack_seed(seed) % 2**31)
+
+
+def _require_kind(victim: Any, table: Table) -> None:
+    from sklearn.base import BaseEstimator, is_classifier, is_regressor
+
+    if isinstance(victim, BaseEstimator) and (is_regressor if table.n_classes else is_classifier)(victim):
+        wanted, held = ("classifiers", "classes") if table.n_classes else ("regressors", "responses")
+        raise InputError(
+            f"victims must be {wanted}, since the table holds {held}; {type(victim).__name__} is none: use another."
+        )
 
 
 @eqx.filter_jit
