@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 import backgrad as bg
 from backgrad.errors import InputError
@@ -206,6 +207,16 @@ def test_an_estimator_without_a_gradient_is_fitted_in_its_surrogate_s_place():
     # Flips are those that every other attack starts from; another learner is attacked by its own gradients.
     np.testing.assert_array_equal(attack.start, craft_on_split(PLAN, TABLE, rows, seed=(0, 0)).start)
     assert plan.against(bg.Member(PLAN.learner, PLAN.schedule)) == dataclasses.replace(PLAN, reuse=1.0)
+
+
+def test_a_curve_of_an_estimator_without_a_gradient_begins_without_points():
+    tree = DecisionTreeClassifier(max_depth=2, random_state=0)
+    plan = dataclasses.replace(PLAN, fitted=Fitted(tree, bg.SubpopulationAttack(2)))
+    curve = security_curve(plan, TABLE, splits(1), victim=tree, fractions=(0.0, 0.1), seed=0)
+    error = curve.scores["error"]
+    np.testing.assert_array_equal(error["poisoned"][0], error["clean"][0])
+    assert set(curve.health) == {2}
+    assert breaking_point(plan, TABLE, splits(1), victim=tree, limit=0.99, at_most=0.1, seed=0).censored
 
 
 def test_an_attacker_with_surrogate_data_never_sees_the_training_rows():

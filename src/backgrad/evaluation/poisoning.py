@@ -79,7 +79,7 @@ def craft_on_split(
     Raises:
         InputError: surrogate rows are missing, or what `Attack.craft` refuses.
     """
-    if plan.fitted is not None and plan.threat.evasion is None:
+    if plan.fitted is not None and plan.threat.evasion is None and plan.threat.budget:
         return _craft_on_fitted(plan.fitted, plan, table, rows, seed=seed, progress=progress)
     known = known_to_attacker(plan, table, rows, seed=seed)
     return plan.attack.craft(plan.learner, known.pop("train"), known.pop("validation"), **known, progress=progress)
