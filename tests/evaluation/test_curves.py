@@ -177,6 +177,15 @@ def test_a_transfer_matrix_trains_every_victim_on_every_surrogate_s_points():
         transfer_matrix(PLAN, TABLE, splits(2), surrogates=surrogates, victims={}, seed=0)
 
 
+@pytest.mark.parametrize("rows", [True, False])
+def test_surrogates_of_a_plan_do_not_stand_for_the_learner_that_it_is_turned_against(rows):
+    own, other = bg.Member(bg.Adaline(2), bg.Descent(9, 0.1)), bg.Member(bg.SmoothSVM(2, 0.1), bg.Descent(40, 0.1))
+    threat = dataclasses.replace(PLAN.threat, knowledge=bg.Surrogates((own,), knows_rows=rows))
+    knowledge = dataclasses.replace(PLAN, threat=threat).against(other).threat.knowledge
+    assert knowledge.members(*other) == (other,)
+    assert knowledge.knows_rows is rows
+
+
 def test_each_surrogate_is_trained_by_its_own_schedule():
     surrogates = {"adaline": bg.Member(bg.Adaline(2), bg.Descent(40, 0.1))}
     plain, other = (

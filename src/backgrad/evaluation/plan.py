@@ -217,9 +217,10 @@ class Plan:
         return dataclasses.replace(self, threat=dataclasses.replace(self.threat, budget=budget))
 
     def against(self, member: Member) -> "Plan":
-        """Return the same plan against another learner, trained by its own schedule."""
+        """Return the same plan against another learner, trained by its own schedule, which the attacker knows."""
+        threat = dataclasses.replace(self.threat, knowledge=self.threat.knowledge.of_learner())
         return dataclasses.replace(
-            self, learner=member.learner, schedule=member.schedule, attack_schedule=None, fitted=None
+            self, learner=member.learner, schedule=member.schedule, threat=threat, attack_schedule=None, fitted=None
         )
 
     def inner(self, key: PRNGKeyArray) -> Schedule:

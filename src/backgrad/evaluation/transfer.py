@@ -52,7 +52,8 @@ def transfer_matrix(
     """Craft points against every surrogate, and train every victim on them.
 
     Args:
-        plan: budget, goal, feasible set and attack; its learner and schedule are replaced by each surrogate's.
+        plan: budget, goal, feasible set and attack; its learner and schedule, and surrogates that stand for these, are
+            replaced by each surrogate's.
         table: the data set.
         splits: the rows of every split.
         surrogates: learners with their schedules, by name.

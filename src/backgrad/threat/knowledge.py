@@ -26,6 +26,10 @@ class Knowledge(abc.ABC):
     def members(self, learner: Any, schedule: Schedule) -> tuple[Member, ...]:
         """Return what the attacker trains, given the victim's learner and schedule."""
 
+    def of_learner(self) -> "Knowledge":
+        """Return the knowledge of one who holds the same rows and trains whatever learner is attacked."""
+        return self
+
     @abc.abstractmethod
     def describe(self) -> str:
         """Return the knowledge in one sentence."""
@@ -96,6 +100,10 @@ class Surrogates(Knowledge):
         """Return the surrogates."""
         del learner, schedule
         return self.ensemble
+
+    def of_learner(self) -> Knowledge:
+        """Return the knowledge of one who holds the same rows and needs no surrogates."""
+        return PerfectKnowledge() if self.knows_rows else SurrogateData()
 
     def describe(self) -> str:
         """Return the knowledge in one sentence."""
