@@ -239,6 +239,10 @@ def test_an_attacker_with_surrogate_data_never_sees_the_training_rows():
     blind[rows.train] = 0.5
     again = craft_on_split(plan, Table(blind, TABLE.y, 2), rows, seed=(0, 0))
     np.testing.assert_array_equal(attack.points, again.points)
+    fitted = Fitted(DecisionTreeClassifier(max_depth=2, random_state=0), bg.SubpopulationAttack(2))
+    copies = craft_on_split(dataclasses.replace(plan, fitted=fitted), TABLE, rows, seed=(0, 0))
+    assert (copies.points[:, None] == TABLE.x[rows.surrogate]).all(2).any(1).all()
+    assert copies.threat_model.knowledge == bg.SurrogateData()
     with pytest.raises(InputError, match=r"Rows.with_surrogate"):
         craft_on_split(plan, TABLE, splits(1)[0], seed=(0, 0))
 

@@ -17,7 +17,6 @@ from ..attacks.base import AttackResult
 from ..attacks.preparation import start_points
 from ..attacks.starts import require_classes
 from ..errors import InputError
-from ..threat.knowledge import PerfectKnowledge
 from ..threat.labels import ChosenLabels
 from ..threat.model import ThreatModel
 from ..types import Samples, with_reused
@@ -95,7 +94,7 @@ def _craft_on_fitted(
     progress: Callable[[float], None],
 ) -> AttackResult:
     # Who fits the estimator itself knows it. Rows that points are copies of are no judges of them.
-    threat = dataclasses.replace(plan.threat, knowledge=PerfectKnowledge(), labels=ChosenLabels())
+    threat = dataclasses.replace(plan.threat, knowledge=plan.threat.knowledge.of_learner(), labels=ChosenLabels())
     known = known_to_attacker(dataclasses.replace(plan, threat=threat, reuse=0.0), table, rows, seed=seed)
     return fitted.attack.craft_on(
         fitted.estimator,
