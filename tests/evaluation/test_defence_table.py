@@ -218,6 +218,28 @@ def test_a_defence_that_cannot_work_is_left_out_with_a_sentence():
     assert "fails at 4 points, split 8: a loss is no finite number: scale the features." in found.warnings
 
 
+def test_a_defence_that_cannot_work_under_those_who_know_it_keeps_what_was_measured_before():
+    class Tires(Nothing):
+        """Works on clean rows and under the oblivious attack, and no more."""
+
+        applied = []  # noqa: RUF012
+
+        def suspicion(self, x, y):
+            self.applied.append(len(x))
+            if len(self.applied) > 2:
+                raise NumericalError("a loss is no finite number: scale the features.")
+            return np.zeros(len(x))
+
+    table = measure({"tires": Tires(), "fails": Fails()}, rows=splits()[:1])
+    for name in ("clean_error", "oblivious_error", "poison_removed", "clean_removed"):
+        np.testing.assert_array_equal(table.of(name, "tires"), table.of(name, "none"))
+    assert np.isnan(table.of("adaptive_error", "tires")).all()
+    first, second, third = table.warnings
+    assert (first[:5], second[:5]) == ("tires", "fails")
+    # What never worked was not judged against anybody.
+    assert third.startswith("tires: judged only")
+
+
 def test_a_defence_whose_trusted_rows_do_not_suffice_is_left_out_of_that_split_with_a_sentence():
     class Doubter(Believer):
         """Needs more of them."""

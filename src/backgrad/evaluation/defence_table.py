@@ -250,41 +250,40 @@ def defence_table(
             flips[b, k] = judge.judge(None, (attack.start, attack.start_labels)).test
             for i, (name, defence) in enumerate(everyone.items()):
                 try:
-                    found = _measure(judge, defence, attack, steps if adaptive and defence is not None else None)
+                    told = steps if adaptive and defence is not None else None
+                    for measure, value in _measure(judge, defence, attack, told):
+                        measures[measure][i, b, k] = value
                 except (EmptyClassError, TrustedRowsError, NumericalError) as error:
                     if defence is None:  # the victim failed, not a defence of it
                         raise
                     warnings[f"{name} at {budget} points, split {number + 1}: {error}"] = None
-                    continue
-                for measure, value in found.items():
-                    measures[measure][i, b, k] = value
-    warnings |= _unknown(everyone, measures["adaptive_error"])
+    warnings |= _unknown(everyone, measures)
     counts = np.asarray(budgets, int)
     return DefenceTable(tuple(everyone), counts, counts / (n + counts), measures, flips, health, tuple(warnings))
 
 
-def _measure(judge: _Judge, defence: Any, attack: AttackResult, steps: "_Steps | None") -> dict[str, float]:
-    """Return the measures of one defence, under one budget on one split; adaptive ones where there are steps left."""
+def _measure(judge: _Judge, defence: Any, attack: AttackResult, steps: "_Steps | None") -> Iterator[tuple[str, float]]:
+    """Yield the measures of one defence, under one budget on one split, as soon as they are taken.
+
+    Adaptive ones come last, where there are steps left: a defence that cannot work under these worked before.
+    """
     n = len(judge.rows.train)
     nothing = attack.points[:0], attack.labels[:0]
     clean = judge.judge(defence, nothing)
     oblivious = judge.judge(defence, (attack.points, attack.labels))
     clean_removed, poison_removed = oblivious.removed(n)
-    found = {
+    yield from {
         "clean_error": clean.test,
         "oblivious_error": oblivious.test,
         "clean_removed": clean_removed,
         "poison_removed": poison_removed,
         "seconds": oblivious.seconds,
-    }
-    if steps is None:
-        return found
-    crafted = list(_adaptive(judge, defence, attack, steps.one()))
+    }.items()
+    crafted = [] if steps is None else list(_adaptive(judge, defence, attack, steps.one()))
     if crafted:
         candidates = [judge.judge(defence, added) for added in (*crafted, (attack.start, attack.start_labels))]
         best = max((*candidates, oblivious), key=lambda verdict: verdict.validation)
-        found |= {"adaptive_error": best.test, "adaptive_poison_removed": best.removed(n)[1]}
-    return found
+        yield from {"adaptive_error": best.test, "adaptive_poison_removed": best.removed(n)[1]}.items()
 
 
 def _adaptive(
@@ -351,9 +350,14 @@ def _nearer(judge: _Judge, attack: AttackResult) -> Iterator[Plan]:
         yield dataclasses.replace(plan, threat=dataclasses.replace(plan.threat, feasible=near))
 
 
-def _unknown(everyone: Mapping[str, Any], errors: np.ndarray) -> dict[str, None]:
-    """Return a warning for every defence that no attacker who knows it was tried on."""
-    names = [name for name, row in zip(everyone, errors, strict=True) if np.isnan(row).all() and name != UNDEFENDED]
+def _unknown(everyone: Mapping[str, Any], measures: Mapping[str, np.ndarray]) -> dict[str, None]:
+    """Return a warning for every defence that was judged, and that no attacker who knows it was tried on."""
+
+    def nowhere(kind: str, row: int) -> bool:
+        return bool(np.isnan(measures[kind][row]).all())
+
+    untried = [i for i in range(len(everyone)) if nowhere("adaptive_error", i) and not nowhere("oblivious_error", i)]
+    names = [name for i, name in enumerate(everyone) if i in untried and name != UNDEFENDED]
     if not names:
         return {}
     return {
