@@ -304,6 +304,21 @@ def test_display_shows_every_defence_and_what_was_not_tried(found):
     mpl.pyplot.close("all")
 
 
+def test_display_on_axes_of_the_user_leaves_the_rest_of_their_figure_alone(found):
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    figure, axes = mpl.pyplot.subplots(1, 2)
+    for ax in (*axes, axes[0]):
+        DefenceTableDisplay.from_result(found).plot(ax)
+    assert figure.legends == []
+    for ax in axes:
+        bottom, top = ax.get_ylim()
+        assert bottom > top  # the first defence is the uppermost, however often it is drawn
+        assert len(ax.get_legend().get_texts()) >= 3
+    mpl.pyplot.close("all")
+
+
 def test_measures_are_complete(found):
     assert set(found.measures) == set(MEASURES)
     assert all(values.shape == (len(found.names), 1, SPLITS) for values in found.measures.values())

@@ -286,8 +286,6 @@ def _defences(audit: AuditRecord) -> Any:
     ax = display.plot(_axes(1.6 + 0.46 * len(shown))).ax_
     ax.set_xlabel("error on test rows in %")
     ax.set_title(f"{fraction(audit.defences.fraction)} poisoned", loc="left", fontsize=8)
-    for drawn in list(ax.figure.legends):
-        drawn.remove()
     _legend_below(ax, columns=1)
     return ax.figure
 

@@ -88,6 +88,7 @@ class DefenceTableDisplay:
             InputError: `ax` is not one matplotlib Axes.
         """
         plt = import_pyplot(type(self).__name__)
+        new = ax is None
         self.ax_ = axes_or_new(plt, ax, size=(6.4, 1.6 + 0.42 * len(self.names)))
         self.figure_ = self.ax_.figure
         rows, height = np.arange(len(self.names)), 0.26
@@ -108,13 +109,15 @@ class DefenceTableDisplay:
                 self.ax_.errorbar(middle, where, xerr=half, fmt="none", ecolor="black", lw=0.8)
         self._mark_unknown(rows + height)
         self.ax_.set_yticks(rows, self.names)
-        self.ax_.invert_yaxis()
+        self.ax_.yaxis.set_inverted(True)
         self.ax_.set(xlabel="test error in %", xlim=(0, None), title=self.title)
         label_in_percent(self.ax_.xaxis)
         self.ax_.spines[["top", "right"]].set_visible(False)
-        self.figure_.legend(
-            *self.ax_.get_legend_handles_labels(), loc="outside lower center", fontsize="small", ncols=3
-        )
+        if new:
+            handles = self.ax_.get_legend_handles_labels()
+            self.figure_.legend(*handles, loc="outside lower center", fontsize="small", ncols=3)
+        else:
+            self.ax_.legend(fontsize="small")
         return self
 
     def _mark_unknown(self, where: np.ndarray) -> None:
