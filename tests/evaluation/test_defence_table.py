@@ -304,6 +304,22 @@ def test_display_shows_every_defence_and_what_was_not_tried(found):
     mpl.pyplot.close("all")
 
 
+def test_display_has_no_mean_over_some_splits_alone_and_no_error_beyond_all_rows():
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    lost, never = [0.1, 0.8, np.nan], [np.nan] * 3
+    errors = {"clean": [[0.1, 0.1, 0.2], lost, never], "oblivious": [[0.1, 0.9, 1.0], [0.2] * 3, never]}
+    display = DefenceTableDisplay(names=["none", "half", "lost"], **errors, adaptive=[never, lost, never]).plot()
+    for kind, widths in {"clean": [0.4 / 3, 0, 0], "oblivious": [2 / 3, 0.2, 0], "adaptive": [0, 0, 0]}.items():
+        np.testing.assert_allclose([bar.get_width() for bar in display.bars_[kind]], widths)
+    assert [text.get_text() for text in display.ax_.texts] == ["no result"] * 5
+    assert display.ax_.get_xlim()[1] < 1.1
+    with pytest.raises(InputError, match="clean must be an array of numbers"):
+        DefenceTableDisplay(names=["a"], clean=[["x"]], oblivious=[[0.1]], adaptive=[[0.1]])
+    mpl.pyplot.close("all")
+
+
 def test_display_on_axes_of_the_user_leaves_the_rest_of_their_figure_alone(found):
     import matplotlib as mpl
 

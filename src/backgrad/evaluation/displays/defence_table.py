@@ -5,7 +5,16 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from .drawing import attributes, axes_or_new, check_shares, import_pyplot, intervals, label_in_percent, name_list
+from .drawing import (
+    attributes,
+    axes_or_new,
+    check_shares,
+    import_pyplot,
+    intervals,
+    label_in_percent,
+    name_list,
+    real_array,
+)
 
 #: Kinds of errors, from top to bottom within a group of bars: colour, name in the legend.
 _KINDS = {
@@ -19,13 +28,15 @@ class DefenceTableDisplay:
     """Errors of a victim behind each defence, as groups of bars, with 95 % intervals over splits.
 
     A defence that no attacker who knows it was tried on says "not tried" in place of its third bar: what such an
-    attacker could do is unknown, not nothing.
+    attacker could do is unknown, not nothing. One that some split has no result of says "no result" in place of a mean
+    over the others, which would not be paired with those of other defences.
 
     Args:
         names: of the defences, (D,); the undefended victim is one of them.
         clean: errors without an attack, (D, K) over K splits.
         oblivious: errors under an attacker who does not know the defence, likewise.
-        adaptive: errors under one who does, likewise; NaN where nobody tried.
+        adaptive: errors under one who does, likewise; NaN where nobody tried. Of all three, NaN where the defence could
+            not work.
         title: above the picture.
 
     Attributes:
@@ -44,9 +55,9 @@ class DefenceTableDisplay:
     def __init__(self, *, names, clean, oblivious, adaptive, title: str | None = None):
         self.names = name_list("names", names)
         self.errors = {"clean": clean, "oblivious": oblivious, "adaptive": adaptive}
-        self.errors = {kind: np.asarray(values, float) for kind, values in self.errors.items()}
+        self.errors = {kind: real_array(kind, of, ndim=(2,), missing=True) for kind, of in self.errors.items()}
         for kind, values in self.errors.items():
-            if values.ndim != 2 or len(values) != len(self.names) or values.shape != self.errors["clean"].shape:
+            if len(values) != len(self.names) or values.shape != self.errors["clean"].shape:
                 raise InputError(
                     f"{kind} must have shape (defences, splits) with {len(self.names)} defences, like the others; got "
                     f"{values.shape}."
@@ -95,19 +106,19 @@ class DefenceTableDisplay:
         self.bars_ = {}
         for number, (kind, values) in enumerate(self.errors.items()):
             colour, label = _KINDS[kind]
-            means = np.array([np.nan if np.isnan(row).all() else np.nanmean(row) for row in values])
+            means = values.mean(axis=1)
             where = rows + (number - 1) * height
             self.bars_[kind] = self.ax_.barh(
                 where, np.nan_to_num(means), height, color=colour, edgecolor="black", lw=0.6, label=label
             )
             ends = intervals(values)
             if ends is not None:
-                middle = (ends[0] + ends[1]) / 2
-                half = (ends[1] - ends[0]) / 2
+                low, high = np.clip(ends, 0, 1)  # a mean error lies there, which Student's t does not know
+                middle, half = (low + high) / 2, (high - low) / 2
                 # White under black: a bar of error is seen on the darkest bar, and beside it.
                 self.ax_.errorbar(middle, where, xerr=half, fmt="none", ecolor="white", lw=2.4)
                 self.ax_.errorbar(middle, where, xerr=half, fmt="none", ecolor="black", lw=0.8)
-        self._mark_unknown(rows + height)
+            self._mark_missing(kind, where)
         self.ax_.set_yticks(rows, self.names)
         self.ax_.yaxis.set_inverted(True)
         self.ax_.set(xlabel="test error in %", xlim=(0, None), title=self.title)
@@ -120,9 +131,12 @@ class DefenceTableDisplay:
             self.ax_.legend(fontsize="small")
         return self
 
-    def _mark_unknown(self, where: np.ndarray) -> None:
-        """Say where no attacker who knows the defence was tried."""
-        unknown = [bool(np.isnan(row).all()) for row in self.errors["adaptive"]]
-        for name, y, missing in zip(self.names, where, unknown, strict=True):
-            if missing and name != "none":
-                self.ax_.text(0.002, y, "not tried", va="center", fontsize="x-small", style="italic")
+    def _mark_missing(self, kind: str, where: np.ndarray) -> None:
+        """Say where there is no bar, and whether that is because no attacker who knows the defence was tried."""
+        rows = zip(self.names, where, self.errors[kind], self.errors["oblivious"], strict=True)
+        for name, y, values, others in rows:
+            if not np.isnan(values).any() or (kind, name) == ("adaptive", "none"):
+                continue
+            untried = kind == "adaptive" and np.isnan(values).all() and not np.isnan(others).all()
+            text = "not tried" if untried else "no result"
+            self.ax_.text(0.002, y, text, va="center", fontsize="x-small", style="italic")
