@@ -491,6 +491,12 @@ def test_titles_tell_labels():
     assert title(labels=labels, true_labels=true, class_names=names) == "labelled three\n(was eight)"
 
 
+def test_dollar_signs_in_names_of_classes_are_no_mathematics():
+    display = gallery(labels=[0, 1, 0, 1], class_names=["$5-$10", "$_$"]).plot()
+    display.figure_.draw_without_rendering()
+    assert display.axes_[0, 0].get_title() == "labelled $5-$10"
+
+
 def test_no_more_than_max_points_are_shown_and_the_rest_is_said():
     display = gallery().plot(max_points=3)
     assert display.axes_.shape == (3, 3)

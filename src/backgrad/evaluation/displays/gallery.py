@@ -111,7 +111,7 @@ class PoisonGalleryDisplay:
                 # Colour images must lie in [0, 1]; grey ones are brought there by the same rule.
                 image = (images[column] - low) / (high - low)
                 self.axes_[row, column].imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            self.axes_[0, column].set_title(title, fontsize="small")
+            self.axes_[0, column].set_title(title, fontsize="small", parse_math=False)  # a name may hold dollar signs
             last = self.axes_[2, column].imshow(
                 change[column], cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest"
             )
