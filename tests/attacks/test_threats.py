@@ -19,13 +19,14 @@ CENTRES = np.array([[0.2, 0.2, 0.5, 0.5], [0.8, 0.2, 0.5, 0.5], [0.5, 0.8, 0.5, 
 X = np.clip(CENTRES[LABELS] + 0.12 * RNG.normal(size=(N, D)), 0, 1)
 TRAIN, VALIDATION = (bg.samples(X[rows], LABELS[rows], K) for rows in (np.arange(0, 18), np.arange(18, 36)))
 LEARNER, SCHEDULE = bg.SoftmaxRegression(D, n_classes=K), bg.Descent(60, 0.5)
+WITHOUT_2 = VALIDATION._replace(weight=1 - VALIDATION.y[:, 2])
 
 
-def craft(goal=None, *, attack=None, budget=P, train=TRAIN, **threat):
+def craft(goal=None, *, attack=None, budget=P, train=TRAIN, validation=VALIDATION, **threat):
     goal = bg.ErrorGeneric() if goal is None else goal
     model = bg.ThreatModel(budget, goal=goal, **threat)
     attack = bg.JointAttack(25, step_size=0.5) if attack is None else attack
-    return attack.craft(LEARNER, train, VALIDATION, schedule=SCHEDULE, threat=model, seed=0)
+    return attack.craft(LEARNER, train, validation, schedule=SCHEDULE, threat=model, seed=0)
 
 
 def value(goal, result, learner=LEARNER, schedule=SCHEDULE):
@@ -101,6 +102,8 @@ def test_hits_are_attacked_rows_that_got_the_attacker_s_label():
         (lambda: bg.ErrorSpecific({1: 1}), "to itself"),
         (lambda: craft(bg.ErrorSpecific({1: 7})), r"classes \[7\]"),
         (lambda: craft(bg.ErrorGeneric(classes=(5,))), r"classes \[5\]"),
+        (lambda: craft(bg.ErrorGeneric(classes=(0, 2)), validation=WITHOUT_2), "class 2 has none of positive weight"),
+        (lambda: craft(bg.ErrorSpecific({0: 1, 2: 1}), validation=WITHOUT_2), "class 2 has none of positive weight"),
         (lambda: craft(bg.SampleTargets(jnp.asarray([1, 2]))), "one a validation row"),
         (lambda: craft(bg.SampleTargets(jnp.full(18, -1))), "no validation row is attacked"),
         (lambda: craft(labels=bg.ChosenResponses(-1.0, 1.0)), "ChosenResponses does not choose classes"),

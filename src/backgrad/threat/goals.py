@@ -116,6 +116,11 @@ def _require_rows(weight, what: str) -> None:
         raise InputError(f"no validation row is attacked: {what} has none of positive weight; draw more rows.")
 
 
+def _require_rows_of(classes: tuple[int, ...], validation: Samples) -> None:
+    for one in classes:
+        _require_rows(validation.weight * _members((one,), validation.y), f"class {one}")
+
+
 class ErrorGeneric(Goal):
     """Raise the error, no matter which wrong class rows get.
 
@@ -149,8 +154,11 @@ class ErrorGeneric(Goal):
                 f"{type(self.outer_loss).__name__} is a loss of classes, and these rows have one response: use "
                 "ErrorGeneric(SquaredLoss())."
             )
-        _check_classes(self.classes or (), validation)
-        _require_rows(self.wanted(validation)[0].weight, "every class" if self.classes is None else str(self.classes))
+        if self.classes is None:
+            _require_rows(validation.weight, "every class")
+        else:
+            _check_classes(self.classes, validation)
+            _require_rows_of(self.classes, validation)
 
     def describe(self) -> dict[str, Any]:
         """Return the goal in words and settings, for results."""
@@ -218,8 +226,7 @@ class ErrorSpecific(Goal):
     def check(self, validation: Samples) -> None:
         """Raise where a class does not exist or has no rows."""
         _check_classes([*self.mapping, *self.mapping.values()], validation)
-        for source in self.mapping:
-            _require_rows(validation.weight * _members((source,), validation.y), f"class {source}")
+        _require_rows_of(tuple(self.mapping), validation)
 
     def swap(self, n_classes: int, *, sources: bool = False) -> dict[int, int]:
         """Return the mapping both ways: sources labelled as their targets, and targets as a source of theirs.
