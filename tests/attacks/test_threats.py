@@ -109,6 +109,10 @@ def test_hits_are_attacked_rows_that_got_the_attacker_s_label():
         (lambda: craft(labels=bg.ChosenResponses(-1.0, 1.0)), "ChosenResponses does not choose classes"),
         (lambda: craft(feasible=bg.Box(np.zeros(3), np.ones(3))), "must be one of points with 4 columns"),
         (lambda: craft(train=TRAIN._replace(y=0.8 * TRAIN.y + 0.1)), "one-hot labels, and these have others"),
+        (
+            lambda: craft(validation=VALIDATION._replace(y=0.8 * VALIDATION.y)),
+            "validation rows must have one-hot labels",
+        ),
     ],
 )
 def test_goals_that_make_no_sense_are_refused_in_a_sentence(goal, sentence):
@@ -119,7 +123,7 @@ def test_goals_that_make_no_sense_are_refused_in_a_sentence(goal, sentence):
 def test_a_loss_of_classes_is_refused_on_one_response():
     rows = TRAIN._replace(y=TRAIN.x[:, :1])
     for loss in (bg.SmoothZeroOne(), bg.LogLoss()):
-        with pytest.raises(InputError, match=r"is a loss of classes, .* have one response: use .*SquaredLoss"):
+        with pytest.raises(InputError, match=r"is a goal of classes, .* have responses: use .*SquaredLoss"):
             bg.JointAttack(2).craft(
                 bg.Ridge(D, 0.1),
                 rows,

@@ -93,7 +93,7 @@ def prepare_start(
         raise InputError(f"start must be None, or features and labels of the points, (x, labels); got {shown(start)}.")
     threat.goal.check(validation)
     classes = is_one_hot(on_host(train.y), on_host(train.weight))
-    _check_kind(learner, classes, threat)
+    _check_kind(learner, train, validation, threat, classes=classes)
     points, labels = start_points(train, threat, seed) if start is None else start
     soft = _soft_labels(labels, train, threat, classes=classes)
     # What a defence lets pass depends on labels: those that follow from features are not known before points move.
@@ -194,14 +194,19 @@ def start_points(
     return flipped_rows(x, labels, weight=weight, n_classes=y.shape[1], points=threat.budget, rng=rng, swap=swap)
 
 
-def _check_kind(learner: Any, classes: bool, threat: ThreatModel) -> None:
-    """Raise unless learner, goal and label rule are of classes, or of responses, as the rows are, if they tell."""
-    regression = getattr(learner, "regression", None)
+def _check_kind(learner: Any, train: Block, validation: Samples, threat: ThreatModel, *, classes: bool) -> None:
+    """Raise unless learner, goal, label rule and validation rows are of classes, or of responses, as the rows are.
+
+    Rows of several columns may be either, where a learner does not tell.
+    """
+    regression = getattr(learner, "regression", train.y.shape[1] == 1 or None)
     if not classes and regression is False:
         raise InputError(
             f"{type(learner).__name__} must be attacked on rows with one-hot labels, and these have others: round soft "
             "labels to one class a row."
         )
+    if classes and not is_one_hot(on_host(validation.y), on_host(validation.weight)):
+        raise InputError("validation rows must have one-hot labels, as the training rows have: make them alike.")
     goal, loss = threat.goal, threat.goal.outer_loss
     of_classes = isinstance(goal, ErrorSpecific | SampleTargets) or getattr(goal, "classes", None) is not None
     if not classes and regression and (of_classes or isinstance(loss, SmoothZeroOne | LogLoss)):

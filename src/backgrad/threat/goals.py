@@ -148,12 +148,7 @@ class ErrorGeneric(Goal):
         return validation._replace(weight=validation.weight * _members(self.classes, validation.y)), 1.0
 
     def check(self, validation: Samples) -> None:
-        """Raise where a class does not exist or has no rows, or where there are none to err about."""
-        if validation.y.shape[1] == 1 and isinstance(self.outer_loss, SmoothZeroOne | LogLoss):
-            raise InputError(
-                f"{type(self.outer_loss).__name__} is a loss of classes, and these rows have one response: use "
-                "ErrorGeneric(SquaredLoss())."
-            )
+        """Raise where a class does not exist or has no rows."""
         if self.classes is None:
             _require_rows(validation.weight, "every class")
         else:
