@@ -50,6 +50,15 @@ def test_a_set_in_other_units_holds_its_points_though_they_lie_far_from_zero(dty
     assert not np.asarray(narrow.contains(inside + jnp.asarray([1.01, 0.0, 0.0], dtype))).any()
 
 
+def test_columns_that_follow_from_fixed_ones_or_share_a_ball_with_them_know_where_these_stay():
+    start, points = jnp.full((2, 3), 0.5), jnp.asarray([[1.0, 0.65, 0.1], [0.0, 0.4, 0.9]])
+    linked = bg.Immutable(bg.Linked(bg.Box(), lambda x: x.at[:, 2].set(x[:, 0])), (0,)).around(start)
+    np.testing.assert_array_equal(linked.project(points), [[0.5, 0.65, 0.5], [0.5, 0.4, 0.5]])
+    assert np.asarray(linked.contains(linked.sample(jax.random.key(0), 2, 3))).all()
+    near = bg.Immutable(bg.Ball(bg.Box(), 0.2), (0, 2)).around(start)
+    np.testing.assert_array_equal(near.project(points), [[0.5, 0.65, 0.5], [0.5, 0.4, 0.5]])
+
+
 def test_columns_that_follow_do_so_to_the_round_off_of_their_type():
     linked = bg.Linked(bg.Box(), lambda x: jnp.stack([x[:, 0], x[:, 1], 0.3 * x[:, 0] + 0.7 * x[:, 1]], axis=1))
     points = linked.project(jnp.asarray(np.random.default_rng(0).uniform(size=(200, 3)), jnp.float32))

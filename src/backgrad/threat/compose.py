@@ -182,8 +182,8 @@ class Immutable(Wrapped):
         return points if self.start is None else jnp.where(fixed, jnp.asarray(self.start, points.dtype), points)
 
     def project(self, points: Points) -> Points:
-        """Project, and put the fixed columns back."""
-        return self._keep(self.base.project(points))
+        """Project with the fixed columns as they were: others may follow from them."""
+        return self._keep(self.base.project(self._keep(points)))
 
     def contains(self, points: Points) -> Bool[Array, "p"]:
         """Tell which points are feasible and have kept the fixed columns."""
@@ -191,7 +191,7 @@ class Immutable(Wrapped):
 
     def sample(self, key: PRNGKeyArray, n: int, d: int) -> Points:
         """Draw the columns that may move."""
-        return self._keep(self.base.sample(key, n, d))
+        return self.project(self.base.sample(key, n, d))
 
     def ascend(self, points: Points, gradient: Points, length: float) -> Points:
         """Take a step in the columns that may move."""
