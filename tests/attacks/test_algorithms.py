@@ -145,6 +145,16 @@ def test_random_points_are_the_best_of_as_many_draws_as_asked_for():
     assert few < many
 
 
+@pytest.mark.parametrize("control", [bg.RandomPoints(4), bg.LabelFlip()], ids=["random", "label flips"])
+def test_what_follows_no_gradients_is_not_judged_by_any(control):
+    health = craft(control, "box").health
+    assert health.gradient_error_first is None
+    assert health.gain_left == 0
+    rose = isinstance(control, bg.RandomPoints)
+    assert health.verdict == ("worked" if rose else "failed")
+    assert "without gradients" in health.sentence or not rose
+
+
 # Settings that the tests above hold against a reference, or that a test of their own covers.
 COVERED = {
     bg.JointAttack: {

@@ -15,6 +15,7 @@ class LabelFlip(Attack):
     """The start of an attack and no more: rows with a wrong label."""
 
     name = "label-flip"
+    climbs = False
 
     def search(
         self,
@@ -46,6 +47,7 @@ class RandomPoints(Attack):
     draws: int = eqx.field(default=10, static=True, converter=native)
 
     name = "random"
+    climbs = False
 
     def __check_init__(self):
         check_count(draws=self.draws)
