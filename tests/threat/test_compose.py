@@ -50,6 +50,14 @@ def test_a_set_in_other_units_holds_its_points_though_they_lie_far_from_zero(dty
     assert not np.asarray(narrow.contains(inside + jnp.asarray([1.01, 0.0, 0.0], dtype))).any()
 
 
+def test_draws_beyond_a_single_bound_are_not_all_at_it():
+    box = bg.Box(np.array([10.0, -np.inf]), np.array([np.inf, -5.0]))
+    draws = np.asarray(box.sample(jax.random.key(0), 500, 2))
+    assert np.asarray(box.contains(jnp.asarray(draws))).all()
+    # Half-normal: its mean is √(2/π), and the standard error of 500 draws 0.03.
+    np.testing.assert_allclose(draws.mean(axis=0), [10 + 0.798, -5 - 0.798], atol=0.13)
+
+
 def test_columns_that_follow_from_fixed_ones_or_share_a_ball_with_them_know_where_these_stay():
     start, points = jnp.full((2, 3), 0.5), jnp.asarray([[1.0, 0.65, 0.1], [0.0, 0.4, 0.9]])
     linked = bg.Immutable(bg.Linked(bg.Box(), lambda x: x.at[:, 2].set(x[:, 0])), (0,)).around(start)

@@ -152,11 +152,14 @@ class Box(FeasibleSet):
         return jnp.all((points >= lower) & (points <= upper), axis=1)
 
     def sample(self, key: PRNGKeyArray, n: int, d: int) -> Points:
-        """Draw each feature uniformly between its bounds, or normally where it has none."""
+        """Draw each feature uniformly between its bounds, or normally around 0, or beyond its one bound."""
         lower, upper = (jnp.broadcast_to(jnp.asarray(b, float), (d,)) for b in (self.lower, self.upper))
         finite = jnp.isfinite(lower) & jnp.isfinite(upper)
         within = jax.random.uniform(key, (n, d)) * jnp.where(finite, upper - lower, 0.0) + jnp.where(finite, lower, 0.0)
-        return self.project(jnp.where(finite, within, jax.random.normal(jax.random.fold_in(key, 1), (n, d))))
+        normal = jax.random.normal(jax.random.fold_in(key, 1), (n, d))
+        below = jnp.where(jnp.isfinite(upper), upper - jnp.abs(normal), normal)
+        beyond = jnp.where(jnp.isfinite(lower), lower + jnp.abs(normal), below)
+        return self.project(jnp.where(finite, within, beyond))
 
     def ascend(self, points: Points, gradient: Points, length: float) -> Points:
         """Move along the normalised gradient, then clip (Algorithm 1, line 4)."""
