@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..attacks.base import AttackResult
-from ..checks import check_progress, check_seed, check_share, shown
+from ..checks import check_kind, check_progress, check_seed, check_share, is_number, shown
 from ..errors import InputError
 from .metrics import balanced_error, class_errors, error_interval, student_interval
 from .plan import Plan, Rows, Table, train_size
@@ -92,8 +92,8 @@ class BreakingPoint:
 
 def budget_of(fraction: float, n: int) -> int:
     """Return the number p of points whose fraction p / (n + p) is nearest to the one asked for."""
-    if not 0 <= fraction < 1:
-        raise InputError(f"a fraction of poisoned rows must lie in [0, 1); got {fraction}.")
+    if not is_number(fraction) or not 0 <= fraction < 1:
+        raise InputError(f"a fraction of poisoned rows must lie in [0, 1); got {shown(fraction)}.")
     below = int(fraction * n / (1 - fraction))
     return min((below, below + 1), key=lambda p: abs(p / (n + p) - fraction))
 
@@ -134,6 +134,7 @@ def security_curve(
         raise InputError(
             f"a curve needs at least one fraction of poisoned rows, as in (0, 0.05); got {shown(fractions)}."
         )
+    check_kind(Mapping, "scorers by name, such as {'F1': 'f1_macro'}", scorers=scorers or {})
     _check_names(scorers or ())
     budgets = sorted({budget_of(fraction, n) for fraction in fractions})
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..checks import shown
+from ..checks import is_number, shown
 from ..errors import InputError
 from .discrete import OneHot
 from .feasible import Box, FeasibleSet
@@ -74,8 +74,9 @@ class ChosenResponses(LabelRule):
 
     def __post_init__(self):
         """Check the range."""
-        if not -np.inf < self.lower < self.upper < np.inf:
-            raise InputError(f"responses need a finite range; got {self.lower} to {self.upper}.")
+        numbers = is_number(self.lower) and is_number(self.upper)
+        if not numbers or not -np.inf < self.lower < self.upper < np.inf:
+            raise InputError(f"responses need a finite range; got {shown(self.lower)} to {shown(self.upper)}.")
 
     def describe(self) -> str:
         """Return the rule in a clause of a sentence."""
