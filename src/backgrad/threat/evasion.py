@@ -1,7 +1,9 @@
 r"""What an attacker who knows a defence keeps to.
 
 Where a defence lets pass whatever lies in a convex region, that region is part of the feasible set (`within`), unless
-somebody else labels the points. Any defence can be a penalty besides: the attacker maximises
+somebody else labels the points. Where the attacker chooses labels, a point keeps to the region of its first one: held
+back by the excess of whatever label it has instead, points do much less harm behind `Slab`. Any defence can be a
+penalty besides: the attacker maximises
 
     𝒜(x) − strength · mean_j max(e_j(x) + margin, 0),
 
