@@ -261,7 +261,11 @@ def test_ctrl_c_in_a_real_attack_names_the_command(tmp_path):
     assert {path.suffix for path in (tmp_path / "out" / "runs").iterdir()} == {".npz"}
 
 
-def test_the_table_cuts_no_name_at_80_columns():
+def printed(names, verdicts):
+    """Return the lines of a study's table in 80 columns: a row for each verdict, of combinations that have these names.
+
+    Errors are 20 % to 50 % on four splits.
+    """
     from rich.console import Console
 
     from backgrad.cli.study import _print as print_study
@@ -269,31 +273,55 @@ def test_the_table_cuts_no_name_at_80_columns():
     from backgrad.studies.results import Combination
     from backgrad.studies.runner import Summary
 
-    varying = {
+    runs = tuple(Run("tests.studies.cheap:walk", names, split, 0) for split in range(4))
+    errors = ("clean_error", "label_flip_error", "poisoned_error")
+    found = []
+    for row in verdicts:
+        outcomes = {
+            k: Outcome({"errors": dict.fromkeys(errors, 0.2 + k / 10), "health": {"verdict": verdict}})
+            for k, verdict in enumerate(row)
+        }
+        found.append(Combination(names, names, runs, outcomes))
+    out, summary = io.StringIO(), Summary(8, 0, 8, 0, (), ())
+    print_study(Console(width=80, file=out), Study("long", runs), found, summary, Path("out"), others=0)
+    lines = out.getvalue().splitlines()
+    return lines[: next(i for i, line in enumerate(lines) if line.startswith("Written"))]
+
+
+@pytest.mark.parametrize(
+    ("more", "rows"),
+    [
+        ({"options.points": 20}, ["breast-cancer  20      35.0% ± 20.5%  35.0% ± 20.5%  35.0% ± 20.5%  3 of 4"]),
+        (
+            {"options.learner": "logistic", "options.points": 20, "options.strategy": "joint"},
+            [
+                "breast-cancer  logistic  20      joint       35.0%    35.0%     35.0%  3 of 4",
+                "± 20.5%  ± 20.5%   ± 20.5%",
+            ],
+        ),
+    ],
+)
+def test_names_of_a_table_are_whole_at_80_columns(more, rows):
+    table = printed({"data.name": "breast-cancer", **more}, [["worked", "failed", "worked", "worked"]])
+    first = next(i for i, line in enumerate(table) if "───" in line) + 1
+    for line, row in zip(table[first:], rows, strict=False):
+        assert row in line
+    assert max(map(len, table)) <= 80
+
+
+def test_a_table_that_is_too_wide_all_the_same_cuts_no_name():
+    names = {
         "data.name": "a_table_with_a_very_long_name.csv",
         "options.learner": "logistic",
         "options.strategy": "coordinate",
         "options.points": 20,
         "options.feasible": "box:0.05..0.95",
     }
-    errors = dict.fromkeys(("clean_error", "label_flip_error", "poisoned_error"))
-    runs = tuple(Run("tests.studies.cheap:walk", varying, split, 0) for split in range(4))
-    outcomes = {
-        k: Outcome({"errors": dict.fromkeys(errors, 0.2 + k / 10), "health": {"verdict": verdict}})
-        for k, verdict in enumerate(["worked", "worked", "failed", "worked"])
-    }
-    idle = {k: Outcome({**one.values, "health": {"verdict": "nothing to do"}}) for k, one in outcomes.items()}
-    found = [Combination(varying, varying, runs, shown) for shown in (outcomes, idle)]
-    out = io.StringIO()
-    summary = Summary(8, 0, 8, 0, (), ())
-    print_study(Console(width=80, file=out), Study("long", runs), found, summary, Path("out"), others=0)
-    lines = out.getvalue().splitlines()
-    table = lines[: next(i for i, line in enumerate(lines) if line.startswith("Written"))]
+    table = printed(names, [["worked", "failed", "worked", "worked"], ["nothing to do"] * 4])
     assert max(map(len, table)) <= 80
     assert "…" not in "".join(table)
     first = next(i for i, line in enumerate(table) if "───" in line) + 1
-    assert "35.0% ± 20.5%" in table[first]
     assert "3 of 4" in table[first]
     assert "no points" in "".join(table)
-    names = "".join(line.split()[0] for line in table[first:] if line[1:2].strip())
-    assert names == 2 * "a_table_with_a_very_long_name.csv"
+    found = "".join(line.split()[0] for line in table[first:] if line[1:2].strip())
+    assert found == 2 * "a_table_with_a_very_long_name.csv"

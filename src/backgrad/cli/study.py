@@ -9,6 +9,7 @@ from .runs import Scheduler, Workers, command_again, do_runs, report_failures
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from ..studies.plan import Study
     from ..studies.results import Combination, Estimate
@@ -60,21 +61,9 @@ def study(
 def _print(
     console: "Console", plan: "Study", found: list["Combination"], summary: "Summary", folder: Path, *, others: int
 ) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    names = list(dict.fromkeys(name for one in found for name in one.varying if name not in _UNSHOWN))
-    splits = max(len(one.runs) for one in found)
-    title = f"{plan.name}: test error, mean of {splits} split{'s' * (splits > 1)} ± 95 % interval"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in names or ["study"]:
-        table.add_column(name.rpartition(".")[2] if name != "data.name" else "dataset", overflow="fold")
-    for heading in (*_ERRORS.values(), "worked"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for one in found:
-        labels = [_label(one.varying.get(name)) for name in names] or [plan.name]
-        errors = (_show(one.estimate("errors", name), one.shares) for name in _ERRORS)
-        table.add_row(*labels, *errors, _worked(one))
+    table = _table(plan, found, " ")
+    if console.measure(table, options=console.options.update(max_width=10_000)).maximum > console.width:
+        table = _table(plan, found, "\n")  # names would be broken to make room
     console.print(table)
     before = summary.found + summary.elsewhere
     scaled = sum(not one.shares for one in found)
@@ -88,6 +77,26 @@ def _print(
     for line, count in lines.items():
         if count > 0:
             console.print(line, soft_wrap=True, markup=False)
+
+
+def _table(plan: "Study", found: list["Combination"], between: str) -> "Table":
+    """Return a row for each combination, a mean and its interval on one line or two."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    names = list(dict.fromkeys(name for one in found for name in one.varying if name not in _UNSHOWN))
+    splits = max(len(one.runs) for one in found)
+    title = f"{plan.name}: test error, mean of {splits} split{'s' * (splits > 1)} ± 95 % interval"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in names or ["study"]:
+        table.add_column(name.rpartition(".")[2] if name != "data.name" else "dataset", overflow="fold")
+    for heading in (*_ERRORS.values(), "worked"):
+        table.add_column(heading.replace(" ", between), justify="right", no_wrap=True)
+    for one in found:
+        labels = [_label(one.varying.get(name)) for name in names] or [plan.name]
+        errors = (_show(one.estimate("errors", name), one.shares).replace(" ± ", f"{between}± ") for name in _ERRORS)
+        table.add_row(*labels, *errors, _worked(one))
+    return table
 
 
 def _label(value: Any) -> str:
