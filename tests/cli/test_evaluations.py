@@ -186,9 +186,10 @@ def test_a_regression_is_attacked_in_its_responses_too(capsys, tmp_path):
 def test_a_table_of_one_s_own_is_attacked_by_the_names_of_its_classes(capsys, tmp_path):
     rng = np.random.default_rng(0)
     rows = [f"{rng.normal(k):.3f},{rng.normal(-k):.3f},{'ab'[k]}" for k in (0, 1) for _ in range(60)]
-    table = tmp_path / "mine.csv"
+    table = tmp_path / "mine[old].csv"
     table.write_text("one,two,kind\n" + "\n".join(rows) + "\n", encoding="utf-8")
     record, _, out = attack(capsys, tmp_path / "out", str(table), "--target", "kind", "--goal", "a:b")
-    assert record["dataset"] == "mine"
+    assert record["dataset"] == "mine[old]"
+    assert "mine[old]: test error of" in out
     assert set(record["mean"]["per_class_error"]) == {"a", "b"}
     assert "with the attacker's label" in " ".join(out.split())

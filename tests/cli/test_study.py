@@ -299,6 +299,7 @@ def printed(names, verdicts):
                 "± 20.5%  ± 20.5%   ± 20.5%",
             ],
         ),
+        ({"data.name": "mails[old].csv", "options.strategy": None}, ["mails[old].csv  default"]),
     ],
 )
 def test_names_of_a_table_are_whole_at_80_columns(more, rows):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -119,7 +120,7 @@ def _print(console: Console, session: Session, found: dict[int, list[SplitOutcom
     total = session.train + budget
     kind = "test error" if session.data.table.n_classes else "mean squared error"
     reference = "scikit-learn's " + ("LR" if session.data.table.n_classes else "Ridge")
-    title = f"{session.data.dataset.name}: {kind} of {type(session.plan.learner).__name__}"
+    title = f"{escape(session.data.dataset.name)}: {kind} of {type(session.plan.learner).__name__}"
     table = Table(title=title, title_justify="left")
     table.add_column("trained on")
     table.add_column(f"mean of {len(outcomes)}", justify="right")
@@ -191,7 +192,7 @@ def _print_health(console: Console, outcomes: list[SplitOutcome]) -> None:
         ]
         if hit:
             console.print(f"Attack health: {len(hit)} {of} {note}.")
-            console.print(f"  Split {hit[0][0] + 1}: {hit[0][1].sentence}")
+            console.print(f"  Split {hit[0][0] + 1}: {hit[0][1].sentence}", markup=False)
     verdicts = {outcome.attack.health.verdict for outcome in outcomes}
     if verdicts == {"worked"}:
         checked = all(outcome.attack.health.gradient_error_last is not None for outcome in outcomes)

@@ -222,7 +222,7 @@ def print_record(console: Console, record: dict[str, Any], out: Path) -> None:
     console.print(f"Verdict: {' '.join(record['verdict'])}", highlight=False, markup=False)
     health = record["health"]
     if health["verdict"] not in ("worked", "nothing to do"):
-        console.print(f"Attack health: {health['sentence']}", highlight=False)
+        console.print(f"Attack health: {health['sentence']}", highlight=False, markup=False)
     console.print()
     curve = record["curves"][0]
     splits = record["run"]["splits"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..errors import InputError
@@ -179,7 +180,7 @@ def _print(
     splits = len(session.splits)
     attacked = _attacked(session, victim)
     against = "" if attacked is None else f" with points against {attacked}"
-    title = f"{session.data.dataset.name}: {kind} of {victim}{against}, mean of {things(splits, 'split')}"
+    title = f"{escape(session.data.dataset.name)}: {kind} of {victim}{against}, mean of {things(splits, 'split')}"
     table = Table(title=title, title_justify="left")
     for heading in ("poisoned rows", "points", "clean", "label flips", "poisoned", "95 % interval"):
         table.add_column(heading, justify="right")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..checks import check_count, check_share
@@ -121,8 +122,8 @@ def _print(console: Console, session: Session, found: DefenceTable, out: Path) -
     splits = found.label_flips.shape[1]
     for b, (budget, fraction) in enumerate(zip(found.budgets, found.fractions, strict=True)):
         title = (
-            f"{session.data.dataset.name}: test error of {session.options.learner} with {things(budget, 'point')} "
-            f"({fraction:.0%}), mean of {things(splits, 'split')}"
+            f"{escape(session.data.dataset.name)}: test error of {session.options.learner} with "
+            f"{things(budget, 'point')} ({fraction:.0%}), mean of {things(splits, 'split')}"
         )
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("defence", no_wrap=True)
@@ -141,7 +142,7 @@ def _print(console: Console, session: Session, found: DefenceTable, out: Path) -
             f"95 % intervals of the third column are ± {100 * max(widest):.1f} points at most; defend.csv has all."
         )
     for warning in found.warnings:
-        console.print(f"Warning: {warning}", highlight=False)
+        console.print(f"Warning: {warning}", highlight=False, markup=False)
     console.print(f"Written: {out / 'defend.json'}, .csv, .png and .pdf", soft_wrap=True, markup=False)
 
 

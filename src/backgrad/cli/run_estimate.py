@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..evaluation.cost import CostEstimate, estimate_cost
@@ -69,7 +70,7 @@ def _print(console: Console, session: Session, budgets: list[int], found: CostEs
     name = type(session.plan.learner).__name__
     runs = f"{len(session.splits)} split{'s' * (len(session.splits) > 1)}"
     at = ", ".join(str(budget) for budget in budgets)
-    table = Table(title=f"{session.data.dataset.name}: {name}, {runs}, {at} points", title_justify="left")
+    table = Table(title=f"{escape(session.data.dataset.name)}: {name}, {runs}, {at} points", title_justify="left")
     table.add_column("part")
     table.add_column("time", justify="right")
     table.add_column("share", justify="right")

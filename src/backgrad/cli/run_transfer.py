@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..evaluation.metrics import half_width
@@ -99,7 +100,8 @@ def _print(console: Console, session: Session, found: TransferMatrix, out: Path)
     classes = session.data.table.n_classes > 0
     kind = "test errors" if classes else "mean squared errors"
     budget, splits = session.plan.threat.budget, len(session.splits)
-    title = f"{session.data.dataset.name}: {kind} with {things(budget, 'point')}, mean of {things(splits, 'split')}"
+    mean = f"mean of {things(splits, 'split')}"
+    title = f"{escape(session.data.dataset.name)}: {kind} with {things(budget, 'point')}, {mean}"
     # Victims go down the page: their names are long, and there may be many.
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("victim", overflow="fold")

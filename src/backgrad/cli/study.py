@@ -82,6 +82,7 @@ def _print(
 def _table(plan: "Study", found: list["Combination"], between: str) -> "Table":
     """Return a row for each combination, a mean and its interval on one line or two."""
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     names = list(dict.fromkeys(name for one in found for name in one.varying if name not in _UNSHOWN))
@@ -93,7 +94,7 @@ def _table(plan: "Study", found: list["Combination"], between: str) -> "Table":
     for heading in (*_ERRORS.values(), "worked"):
         table.add_column(heading.replace(" ", between), justify="right", no_wrap=True)
     for one in found:
-        labels = [_label(one.varying.get(name)) for name in names] or [plan.name]
+        labels = [escape(_label(one.varying.get(name))) for name in names] or [plan.name]
         errors = (_show(one.estimate("errors", name), one.shares).replace(" ± ", f"{between}± ") for name in _ERRORS)
         table.add_row(*labels, *errors, _worked(one))
     return table
