@@ -74,6 +74,7 @@ def understand(values, *, name="v", labels=LABELS, **settings):
         ([*range(N)][::-1], "v", "identifier", False, "its own whole number"),
         ([i * i for i in range(N)], "user_id", "identifier", False, "its own whole number"),
         ([i * i for i in range(N)], "PassengerId", "identifier", False, "its own whole number"),
+        ([i * i for i in range(N)], "__index_level_0__", "identifier", False, "its own whole number"),
         ([i * i for i in range(N)], "valid", "integer", True, "whole numbers from 0 to 9801"),
         ([i * i for i in range(N)], "humid", "integer", True, "whole numbers"),
         ([f"A-{i:x}" for i in range(N)], "v", "identifier", False, "its own value"),

@@ -32,8 +32,11 @@ _DASHES = frozenset({"-", "--", ".", "—", "–"})  # missing where all else is
 _FEW_ROWS = 20
 _NEARLY_ALL = 0.9
 _LONG = 40  # characters, on average, of prose
-# A word of its own, or the end of camel case; pandas calls an index without a name "Unnamed: 0".
-_ID_NAME = re.compile(r"(?i:(?:^|[\W_])(?:id|uuid|guid|index|rowid|key)$|^unnamed: \d+$)|[a-z](?:Id|ID)$")
+# A word of its own, or the end of camel case; pandas calls an index without a name "Unnamed: 0" in CSV, and
+# "__index_level_0__" in Parquet.
+_ID_NAME = re.compile(
+    r"(?i:(?:^|[\W_])(?:id|uuid|guid|index|rowid|key)$|^unnamed: \d+$|^__index_level_\d+__$)|[a-z](?:Id|ID)$"
+)
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d{2,4}")
 
 
