@@ -188,6 +188,24 @@ def test_three_decimals_that_may_be_thousands_are_no_numbers(write):
     assert infer_schema(read_table(write("\n".join(lines))), target="t").columns[0].kind == "identifier"
 
 
+@pytest.mark.parametrize("odd", ["1.234.567", "n.k.", "."])
+def test_points_stand_between_thousands_where_commas_are_decimal(odd, write):
+    lines = ["sum;count;t", f"1.910,89;{odd};x"] + [f"{i},50;{'2.' * (i > 0)}{i:03};{'xy'[i % 2]}" for i in range(99)]
+    raw = read_table(write("\n".join(lines)))
+    schema = infer_schema(raw, target="t")
+    assert "decimal commas are read as points; points between thousands are left out" in schema.columns[0].sentence
+    assert "points between thousands are left out" in schema.columns[1].sentence
+    first, *_, last = encode(raw, schema).x.tolist()
+    np.testing.assert_array_equal(first, [1910.89, 1234567 if odd[0] == "1" else np.nan])
+    assert last == [98.5, 2098]
+
+
+def test_points_are_decimal_where_some_cannot_stand_between_thousands(write):
+    lines = ["sum;len;t"] + [f"{i},50;{i % 3}.{i:03};{'xy'[i % 2]}" for i in range(30)]
+    column = infer_schema(read_table(write("\n".join(lines))), target="t").columns[1]
+    assert (column.kind, column.high) == ("numeric", 2.029)
+
+
 def test_copies_and_leaks():
     labels = [str(i % 3) for i in range(N)]
     columns = {

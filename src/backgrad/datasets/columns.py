@@ -13,12 +13,13 @@ Two values of which one is "missing" are categories too.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from backgrad.datasets.raw import RawTable, listed, may_be_decimal, may_be_thousands, quoted
+from backgrad.datasets.raw import RawTable, has_points_between, listed, may_be_decimal, may_be_thousands, quoted
 from backgrad.spelling import things
 
 Kind = Literal["numeric", "binary", "integer", "categorical", "constant", "identifier", "text"]
@@ -57,12 +58,14 @@ class Values:
         numbers: what each spells, (k,), NaN where it is no number.
         texts: each as text, (k,); of a column of numbers None.
         decimal_comma: whether numbers are spelt as 1,5.
+        points_between: whether numbers are spelt as 1.000.
     """
 
     codes: np.ndarray
     numbers: np.ndarray
     texts: tuple[str, ...] | None
     decimal_comma: bool = False
+    points_between: bool = False
 
     @property
     def present(self) -> np.ndarray:
@@ -84,7 +87,7 @@ class Values:
 
     def at(self, rows: np.ndarray) -> "Values":
         """Return the values of some rows."""
-        return Values(self.codes[rows], self.numbers, self.texts, self.decimal_comma)
+        return Values(self.codes[rows], self.numbers, self.texts, self.decimal_comma, self.points_between)
 
 
 def plain(value: float) -> str:
@@ -101,8 +104,9 @@ def values_of(raw: RawTable, j: int, *, keep_nothing: bool = False) -> Values:
         keep_nothing: whether "null" and "none" are values, as of a target.
     """
     column = raw.column(j)
+    between = column.dtype == object and _has_points_between(raw, column)
     numeric = column if column.dtype != object else _all_numbers(column)
-    if numeric is not None:
+    if numeric is not None and not between:
         distinct, codes = np.unique(numeric, return_inverse=True)
         gone = np.isnan(distinct)
         return Values(np.where(gone[codes], -1, codes), distinct, None)
@@ -111,13 +115,14 @@ def values_of(raw: RawTable, j: int, *, keep_nothing: bool = False) -> Values:
     texts = tuple(places)
     missing, numbers = _parse(texts, MISSING if keep_nothing else MISSING | NOTHING)
     comma = raw.delimiter in {";", "\t", "|"} and _is_decimal_comma(raw, texts)
-    if comma:
-        numbers = np.array([number(text.replace(",", ".")) for text in texts])
+    if comma or between:
+        pointed = [text.replace(".", "") if between or "," in text else text for text in texts]
+        numbers = np.array([number(text.replace(",", ".") if comma else text) for text in pointed])
     if not _DASHES.isdisjoint(texts) and np.isfinite(numbers).any():
         dashes = np.array([text in _DASHES for text in texts], bool)
         if not (np.isnan(numbers) & ~missing & ~dashes).any():
             missing |= dashes
-    return Values(np.where(missing[codes], -1, codes), np.where(missing, np.nan, numbers), texts, comma)
+    return Values(np.where(missing[codes], -1, codes), np.where(missing, np.nan, numbers), texts, comma, between)
 
 
 def _all_numbers(column: np.ndarray) -> np.ndarray | None:
@@ -144,6 +149,15 @@ def _is_decimal_comma(raw: RawTable, texts: tuple[str, ...]) -> bool:
     """Tell whether all with a comma would be numbers with a point; 1,234 is one if other numbers of the file are."""
     spelt = [text for text in texts if "," in text]
     return bool(spelt) and may_be_decimal(spelt) and (not may_be_thousands(spelt) or raw.decimal_commas)
+
+
+def _has_points_between(raw: RawTable, texts: Iterable[str]) -> bool:
+    """Tell whether points stand between thousands: 1.234 is such a number where commas of the file are decimal."""
+    if not raw.decimal_commas:
+        return False
+    pointed = {text for text in texts if "." in text}
+    between = {text for text in pointed if has_points_between(text)}
+    return bool(between) and all(np.isnan(number(text)) for text in pointed - between)
 
 
 class Categories(NamedTuple):

@@ -21,7 +21,9 @@ import numpy as np
 
 _BLOCK = 1 << 16
 _STRIDE = np.uint64(0x9E3779B97F4A7C15)
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_POINTED = r"[1-9]\d{0,2}(?:\.\d{3})+"
+_POINTS_BETWEEN = re.compile(rf"[+-]?{_POINTED}(?:,\d+)?")
+_DECIMAL_COMMA = re.compile(rf"[+-]?(?:\d*|{_POINTED}),\d+(?:[eE][+-]?\d+)?")
 # 1,234 may be a thousand; 0,512 and 1,5 are not.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
@@ -158,13 +160,18 @@ def sampling_sentence(kept: int, n: int, seed: int) -> str | None:
 
 
 def may_be_decimal(texts: Iterable[str]) -> bool:
-    """Tell whether all texts would be numbers if their comma were a point."""
+    """Tell whether all texts would be numbers if their comma were a point; before it, points may part thousands."""
     return all(_DECIMAL_COMMA.fullmatch(text) for text in texts)
 
 
 def may_be_thousands(texts: Iterable[str]) -> bool:
     """Tell whether all texts may be whole numbers, their comma between thousands and hundreds."""
     return all(_THOUSANDS.fullmatch(text) for text in texts)
+
+
+def has_points_between(text: str) -> bool:
+    """Tell whether a text may be a number with points between its thousands."""
+    return _POINTS_BETWEEN.fullmatch(text) is not None
 
 
 # --- words ----------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ def settle(
         return aside(name, j, kind, missing, f"{sentence}: {_WHY_ASIDE[kind]}")
     if values.decimal_comma and kind in {"numeric", "integer"}:
         sentence += "; decimal commas are read as points"
+    if values.points_between and kind in {"numeric", "integer"}:
+        sentence += "; points between thousands are left out"
     if name in wishes.immutable:
         sentence += "; immutable, as asked"
     build = _measured if kind in {"numeric", "integer"} else _counted
