@@ -79,6 +79,9 @@ def understand(values, *, name="v", labels=LABELS, **settings):
         ([i * i for i in range(N)], "humid", "integer", True, "whole numbers"),
         ([f"A-{i:x}" for i in range(N)], "v", "identifier", False, "its own value"),
         ([2**60 + i for i in range(N)], "v", "identifier", False, "its own long number"),
+        ([2**53 + i % 2 for i in range(N)], "v", "binary", True, "'9007199254740993' as 1"),
+        ([2**60 + i % 3 for i in range(N)], "v", "categorical", True, "3 categories: '1152921504606846976', "),
+        ([2**60 + i % 60 for i in range(N)], "v", "text", False, "60 different texts in 100 rows"),
         ([f"Mr {i} of town" for i in range(N)], "v", "text", False, "100 different texts in 100 rows: set aside"),
         ([f"city{i % 60}" for i in range(N)], "v", "text", False, "60 different texts in 100 rows"),
         ([f"2024-01-{i % 28 + 1:02}" for i in range(N)], "v", "categorical", True, "28 categories"),
@@ -204,6 +207,14 @@ def test_points_are_decimal_where_some_cannot_stand_between_thousands(write):
     lines = ["sum;len;t"] + [f"{i},50;{i % 3}.{i:03};{'xy'[i % 2]}" for i in range(30)]
     column = infer_schema(read_table(write("\n".join(lines))), target="t").columns[1]
     assert (column.kind, column.high) == ("numeric", 2.029)
+
+
+def test_long_numbers_of_a_target_are_classes_of_their_own(write):
+    lines = ["a;t"] + [f"{i % 7};{2**60 + i % 2}" for i in range(30)]
+    raw = read_table(write("\n".join(lines)))
+    schema = infer_schema(raw, target="t")
+    assert schema.target.class_names == (str(2**60), str(2**60 + 1))
+    assert encode(raw, schema).y[:3].tolist() == [0, 1, 0]
 
 
 def test_copies_and_leaks():

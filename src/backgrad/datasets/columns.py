@@ -4,7 +4,8 @@ The rules, in order, with n rows whose target is known:
 
 1. no value at all, or a single one in every row: *constant*;
 2. all values are numbers: *binary* if there are two, *identifier* if they are whole, distinct and consecutive (n ≥ 20)
-   or long (beyond 2⁵³) or under a name like `id`, *integer* if they are whole, else *numeric*;
+   or long (from 2⁵³) or under a name like `id`, *integer* if they are whole, else *numeric*; long ones that repeat are
+   words;
 3. nine tenths are numbers, more than `most_categories` of them: *numeric*, the others count as missing;
 4. words: *binary* if there are two and none is missing; with n ≥ 20 and nine tenths distinct, *identifier* if all are
    distinct and hold no spaces, else *text*; *categorical* up to `most_categories`; else *text*.
@@ -134,7 +135,7 @@ def _all_numbers(column: np.ndarray) -> np.ndarray | None:
         numbers = np.array([*map(float, column)])
     except ValueError:
         return None
-    if (np.abs(numbers) > 2.0**53).any() or "_" in "".join(column):
+    if (np.abs(numbers) >= 2.0**53).any() or "_" in "".join(column):
         return None
     return numbers
 
@@ -168,10 +169,13 @@ class Categories(NamedTuple):
 
 
 def categories_of(values: Values) -> Categories:
-    """Number the distinct values in their order: as numbers if all are (1, 1.0 and 01 are one), else as texts."""
+    """Number the distinct values in their order: as numbers if all are (1, 1.0 and 01 are one), else as texts.
+
+    Long whole numbers are texts, too, since float64 would make some of them one.
+    """
     used = values.used
     numbers = values.numbers[used]
-    if np.isnan(numbers).any():
+    if np.isnan(numbers).any() or any(_is_long(values, code) for code in used):
         keys = sorted((values.text(code), code) for code in used)
         order = np.full(len(values.numbers) + 1, -1)
         order[[code for _, code in keys]] = np.arange(len(keys))
@@ -218,12 +222,16 @@ def guess(name: str, values: Values, setting: Setting, *, declared: bool) -> Gue
     used, present = values.used, int(values.present.sum())
     if len(used) < 2:
         return _single(values)
+    if declared or all(_is_long(values, code) for code in used):
+        if len(used) == len(values.codes) and not declared:
+            return Guess("identifier", "every row has its own long number, as an identifier would")
+        return _words(name, values, setting, declared=declared)
     numeric = ~np.isnan(values.numbers[used])
-    if numeric.all() and not declared:
+    if numeric.all():
         return _numbers(name, values, setting)
     all_numbers = values.as_numbers()
     n_numbers = int((~np.isnan(all_numbers)).sum())
-    if not declared and n_numbers >= _NEARLY_ALL * present and numeric.sum() > setting.most_categories:
+    if n_numbers >= _NEARLY_ALL * present and numeric.sum() > setting.most_categories:
         strays, cells = [values.text(code) for code in used[~numeric]], present - n_numbers
         said = f"{things(cells, 'cell')} {'is a word' if cells == 1 else 'are words'}"
         return Guess(
@@ -231,7 +239,7 @@ def guess(name: str, values: Values, setting: Setting, *, declared: bool) -> Gue
             f"numbers {describe_numbers(all_numbers[~np.isnan(all_numbers)])}; {said} ({listed(strays[:3])}"
             f"{', …' if len(strays) > 3 else ''}) and {'counts' if cells == 1 else 'count'} as missing",
         )
-    return _words(name, values, setting, declared=declared)
+    return _words(name, values, setting, declared=False)
 
 
 def _single(values: Values) -> Guess:
@@ -246,8 +254,6 @@ def _single(values: Values) -> Guess:
 def _numbers(name: str, values: Values, setting: Setting) -> Guess:
     numbers = values.as_numbers()[values.present]
     distinct = np.unique(numbers)
-    if len(values.used) == len(values.codes) and _are_long(values):
-        return Guess("identifier", "every row has its own long number, as an identifier would")
     if len(distinct) == 1:  # spelt in several ways
         return _single(values)
     if len(distinct) == 2:
@@ -260,11 +266,11 @@ def _numbers(name: str, values: Values, setting: Setting) -> Guess:
     return Guess("integer", f"whole numbers {describe_numbers(numbers)}")
 
 
-def _are_long(values: Values) -> bool:
-    """Tell whether all values are whole numbers of which float64 would make some one."""
-    if values.texts is None or not (np.abs(values.numbers[values.used]) > 2.0**53).all():
+def _is_long(values: Values, code: int | np.integer) -> bool:
+    """Tell whether a value is a whole number so long that float64 might make it another's equal."""
+    if values.texts is None or not abs(values.numbers[code]) >= 2.0**53:
         return False
-    return all(values.text(code).lstrip("+-").isdecimal() for code in values.used)
+    return values.text(code).lstrip("+-").isdecimal()
 
 
 def _is_running(name: str, numbers: np.ndarray, setting: Setting) -> bool:
