@@ -161,6 +161,18 @@ BAD = {
         ["transfer", "blobs2", "--knowledge", "unknown-schedule"],
         "'unknown-schedule' is not one of 'perfect', 'surrogate-data'. Try 'backgrad transfer --help'.",
     ),
+    "the attacker's training of guessed schedules": (
+        ["attack", "blobs2", *FEW, "--knowledge", "unknown-schedule", "--attack-steps", "5"],
+        "--attack-steps and --attack-step-size do not belong to --knowledge unknown-schedule",
+    ),
+    "the attacker's training of surrogates": (
+        ["curve", "blobs2", *FEW[:8], "--knowledge", "surrogate-learner", "--attack-step-size", "0.1"],
+        "do not belong to --knowledge surrogate-learner",
+    ),
+    "an adjoint without gradients": (
+        ["attack", "blobs2", *FEW, "--strategy", "subpopulation", "--adjoint", "back-gradient"],
+        "--strategy subpopulation follows none: leave it out",
+    ),
     "too few rows for surrogate data": (
         ["attack", "wine", "--learner", "softmax", "--train", "80", "--validation", "60", *SURROGATE],
         "surrogate data need 80 rows",

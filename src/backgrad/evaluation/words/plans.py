@@ -134,6 +134,11 @@ def _schedule(options: Options) -> Schedule:
 def _attack_schedule(options: Options, schedule: Schedule) -> Descent | None:
     """Return how the attacker trains its copy of the victim, or None for as the victim is trained."""
     asked = options.attack_step_size is not None or options.attack_steps is not None
+    if asked and options.knowledge in ("surrogate-learner", "unknown-schedule"):
+        raise InputError(
+            f"--attack-steps and --attack-step-size do not belong to --knowledge {options.knowledge}, whose attacker "
+            "trains each learner by a schedule of its own: leave them out."
+        )
     if not isinstance(schedule, Descent):
         if asked:
             raise InputError("--attack-steps and --attack-step-size need a victim trained by descent: set --steps too.")
@@ -245,6 +250,11 @@ def _labels(options: Options, data: Dataset) -> LabelRule:
 
 
 def _adjoint(options: Options) -> Adjoint | None:
+    if options.strategy == "subpopulation" and options.adjoint in ("back-gradient", "reversible"):
+        raise InputError(
+            f"--adjoint {options.adjoint} says how gradients go back, and --strategy subpopulation follows none: leave "
+            "it out."
+        )
     if options.adjoint == "checkpointed":
         return Checkpointed()
     if options.adjoint == "implicit":
