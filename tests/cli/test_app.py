@@ -1,5 +1,6 @@
 """The command itself: help, version, interruption and failure."""
 
+import io
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import backgrad as bg
+from backgrad.cli import main
 from backgrad.cli.choices import AdjointName, KnowledgeName, Labels, LearnerName, Objective, Start, Strategy, Task
 from backgrad.cli.output import OutputFolder
 from backgrad.errors import ReversalError
@@ -90,6 +92,16 @@ def test_datasets_lists_every_name_with_licence_and_citation(capsys):
         assert f"{entry.n_features} features, {answers}" in out
         assert entry.citation in out
         assert entry.licence in out
+
+
+def test_characters_that_standard_output_lacks_are_replaced(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    with pytest.raises(SystemExit) as caught:
+        main(["datasets"])
+    sys.stdout.flush()
+    assert not caught.value.code
+    assert b"2278?2324" in written.getvalue()
 
 
 def test_folders_that_others_create_and_remove_meanwhile_are_opened_again(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ Exit codes: 0 done · 2 bad usage or bad input, in one sentence · 4 internal fa
 130 interrupted.
 """
 
+import io
 import sys
 import traceback
 from typing import Annotated
@@ -111,6 +112,8 @@ def _is_usage_error(error: BaseException) -> bool:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # results are not lost to a terminal that lacks a character
     try:
         code = app(arguments, standalone_mode=False)
     except ReversalError as error:  # of ours to mend
