@@ -12,6 +12,7 @@ import pytest
 from backgrad.auditing.verdict import Curve, breaking_point
 from backgrad.cli import main
 from backgrad.report import validate
+from tests.report.samples import normal
 
 N = 90
 
@@ -126,6 +127,17 @@ def test_a_stored_audit_answers_other_gates(done):
     code, _, err = run("gate", folder, "--limit", "0.2", "--at", "0.37")
     assert code == 2
     assert "must be a share that was audited" in err
+
+
+def test_a_reader_who_leaves_changes_no_exit_code(tmp_path, monkeypatch):
+    (tmp_path / "audit.json").write_text(json.dumps(normal()), encoding="utf-8")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        with pytest.raises(SystemExit) as caught:
+            main(["gate", str(tmp_path), "--limit", "0.9", "--at", "0.05"])
+    assert caught.value.code == 0
 
 
 def test_the_page_can_be_written_again(done):

@@ -4,8 +4,9 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,17 @@ def write_log(text: str) -> str:
         last = text.strip().splitlines()[-1]
         return f"No log could be written ({error.strerror or error}); its last line would be: {last}"
     return f"The details are in {log.name}; please report them."
+
+
+@contextlib.contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """Print to whoever reads standard output, who may stop before the end as `head` does, without another exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # rich turns the one into the other, of the code 1
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def on_terminal(bar: Any, console: Any) -> Any:

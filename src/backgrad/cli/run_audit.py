@@ -28,7 +28,7 @@ from ..report.files import check_writable
 from ..report.text import visible
 from ..spelling import spell_seconds, spell_share, things
 from ..studies.store import Store
-from .output import OutputFolder
+from .output import OutputFolder, readers_may_leave
 from .runs import do_runs, report_failures
 
 # Files of an audit that name its inputs; all others follow from them.
@@ -149,10 +149,11 @@ def run_audit(
         output.commit()
     if junit is not None:
         _write_junit(result.record, junit)
-    if as_json:
-        print(json.dumps(result.record, indent=2, allow_nan=False))
-    else:
-        print_record(Console(), result.record, request.out)
+    with readers_may_leave():
+        if as_json:
+            print(json.dumps(result.record, indent=2, allow_nan=False))
+        else:
+            print_record(Console(), result.record, request.out)
     return result.exit_code
 
 
@@ -172,7 +173,8 @@ def run_gate(folder: Path, *, limit: float, at: float, junit: Path | None) -> in
     record = regate(read_record(folder), limit, at)
     if junit is not None:
         _write_junit(record, junit)
-    Console().print(_gate_sentence(record["gate"]), soft_wrap=True)
+    with readers_may_leave():
+        Console().print(_gate_sentence(record["gate"]), soft_wrap=True)
     return int(record["gate"]["exit_code"])
 
 
