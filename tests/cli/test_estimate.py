@@ -36,8 +36,12 @@ def test_an_estimate_is_printed_in_80_columns_and_nothing_is_written(capsys, tmp
 def test_a_search_without_hypergradients_says_so(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    code, out, err = run(capsys, "attack", "blobs2", *TINY, "--strategy", "subpopulation", "--estimate")
+    code, out, err = run(
+        capsys, "attack", "blobs2", *TINY, "--points", "1", "--strategy", "subpopulation", "--estimate"
+    )
     assert (code, err) == (0, "")
+    assert "1 split, 1 point" in out
+    assert "1 points" not in out
     assert re.search(r"attack .* trials of points, without hypergradients", out)
     assert max(len(line) for line in out.splitlines()) <= 80
 

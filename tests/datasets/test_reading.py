@@ -123,7 +123,7 @@ def test_a_wide_header(write):
     names = [f"column {j}" for j in range(10_000)]
     raw = read_table(write(as_csv([names, ["1"] * 10_000])))
     assert len(raw.names) == 10_000
-    with pytest.raises(DatasetError, match=r"10000 values like its header, and line 2 has 2") as caught:
+    with pytest.raises(DatasetError, match=r"10,000 values like its header, and line 2 has 2") as caught:
         read_table(write(as_csv([names, ["1"] * 2])))
     assert len(str(caught.value)) < 400
 

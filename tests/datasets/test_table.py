@@ -124,6 +124,7 @@ def test_a_bundled_set_comes_back_from_a_file(write):
         ("a,t,a,t\n1,0,1,0\n", "t", "a name of its own, and 'a', 't' occurs more than once"),
         (",a,t\n0,1,0\n", "t", "column 1 has none; name it, or drop it .pandas writes its index so"),
         ("t\n1\n2\n", "t", "'t' is its only column; separate"),
+        ("# by x\na,t\n1,0\n", "t", "should have 1 value like its header, and line 2 has 2"),
         ("a,t\n1,0\n1,2,0\n", "t", "should have 2 values like its header, and line 3 has 3; quote"),
         (
             "a,t\n" + "".join(f"{i},{i}.5\n" for i in range(30)),

@@ -207,6 +207,19 @@ def test_what_is_left_out_is_counted():
     assert shifted["name"] in text
 
 
+def test_one_that_is_left_out_is_counted_as_one():
+    record = make("normal")
+    row, warning = record["defences"]["rows"][0], "A split had no poison."
+    rows, warnings = [{**row, "name": f"d{i}"} for i in range(61)], [warning] * 31
+    record["defences"] |= {"rows": rows, "warnings": warnings}
+    budgets = list(range(100))
+    record["certificates"] |= {"budgets": budgets, "certified_error": [i / 100 for i in budgets]}
+    text = render(record)
+    assert "The first 60 of 61 defences; 1 more is in audit.json." in text
+    assert "1 more warning is in audit.json." in text
+    assert "One in 2 of 100 budgets; all are in audit.json." in text
+
+
 def test_raw_rows_are_shown_only_if_the_record_has_them():
     assert "Poisoned rows</span></caption>" not in html("normal")
     assert "Poisoned rows</span></caption>" in html("hostile")

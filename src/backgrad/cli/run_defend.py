@@ -134,7 +134,7 @@ def _print(console: Console, session: Session, found: DefenceTable, out: Path) -
             table.add_row(name, *cells)
         console.print(table)
         console.print(f"Undefended, label flips alone: {found.label_flips[b].mean():.1%}.")
-        print_health(console, f"at {budget} points", found.health[int(budget)])
+        print_health(console, f"at {things(int(budget), 'point')}", found.health[int(budget)])
     rows = [row[np.isfinite(row)] for name in found.names for row in found.of("oblivious_error", name)]
     widest = [half_width(row) or 0.0 for row in rows]
     if splits >= 3:

@@ -11,7 +11,7 @@ from rich.table import Table
 from ..evaluation.cost import CostEstimate, estimate_cost
 from ..evaluation.poisoning import require_sound_plan
 from ..evaluation.words import make_victims
-from ..spelling import spell_seconds
+from ..spelling import spell_seconds, things
 from .run import asked_budgets, spread
 from .session import Session, open_session
 
@@ -68,9 +68,9 @@ def _print(console: Console, session: Session, budgets: list[int], found: CostEs
     }
     what = _WHAT if found.hypergradients else {**_WHAT, "attack": _TRIALS}
     name = type(session.plan.learner).__name__
-    runs = f"{len(session.splits)} split{'s' * (len(session.splits) > 1)}"
-    at = ", ".join(str(budget) for budget in budgets)
-    table = Table(title=f"{escape(session.data.dataset.name)}: {name}, {runs}, {at} points", title_justify="left")
+    runs = things(len(session.splits), "split")
+    at = things(budgets[0], "point") if len(budgets) == 1 else f"{', '.join(map(str, budgets))} points"
+    table = Table(title=f"{escape(session.data.dataset.name)}: {name}, {runs}, {at}", title_justify="left")
     table.add_column("part")
     table.add_column("time", justify="right")
     table.add_column("share", justify="right")

@@ -21,6 +21,7 @@ import numpy as np
 
 from backgrad.datasets.raw import RawTable, keep_rows, sampling_sentence, shown
 from backgrad.errors import DatasetError
+from backgrad.spelling import things
 
 DELIMITERS = ",;\t|"
 LONGEST_LINE = 1 << 24
@@ -293,8 +294,8 @@ class Records:
             (line, width), *others = self._ragged
             more = f" ({len(others):,} more lines are wrong, the next is {others[0][0]:,})" if others else ""
             raise DatasetError(
-                f"Every row of {shown(self._file)} should have {len(self.header)} values like its header, and line "
-                f"{line} has {width}; quote values that hold the delimiter {self._delimiter!r}{more}."
+                f"Every row of {shown(self._file)} should have {things(len(self.header), 'value')} like its header, "
+                f"and line {line} has {width}; quote values that hold the delimiter {self._delimiter!r}{more}."
             )
 
 

@@ -86,7 +86,8 @@ def make_sections(audit: AuditRecord) -> list[Section]:
 def _some(sentences: Sequence[str], what: str) -> list[str]:
     """Return the first sentences, and how many there are more."""
     left = len(sentences) - _MOST_SENTENCES
-    return [*sentences[:_MOST_SENTENCES], *([f"{left:,} more {what} are in audit.json."] if left > 0 else [])]
+    more = f"{things(left, f'more {what}')} {'is' if left == 1 else 'are'} in audit.json."
+    return [*sentences[:_MOST_SENTENCES], *([more] if left > 0 else [])]
 
 
 def _listed(names: Sequence[str], longest: int = 40, at_most: int = 5) -> str:
@@ -98,7 +99,7 @@ def _threat_model(audit: AuditRecord) -> Section:
     model = audit.threat_model
     facts = [("Goal", model.goal), ("Capability", model.capability), ("Knowledge", _listed(model.knowledge))]
     facts.append(("Feasible set", model.feasible_set))
-    return Section("threat-model", points=_some(model.sentences, "sentences"), facts=facts)
+    return Section("threat-model", points=_some(model.sentences, "sentence"), facts=facts)
 
 
 def _data(audit: AuditRecord) -> Section:
@@ -128,7 +129,7 @@ def _data(audit: AuditRecord) -> Section:
         "data",
         facts=facts,
         paragraphs=[] if given.sampling is None else [given.sampling],
-        points=_some(given.problems, "problems"),
+        points=_some(given.problems, "problem"),
         folded=[tables.columns(given), tables.classes(audit)],
     )
 
@@ -230,7 +231,7 @@ def _defences(audit: AuditRecord) -> Section | None:
     alt = f"Bar chart of the error behind each defence, without an attack and under one: {_listed(parts, 80, 8)}."
     picture = Picture("defences", alt, [])
     return Section(
-        "defences", points=_some(found.warnings, "warnings"), pictures=[picture], tables=[tables.defences(found)]
+        "defences", points=_some(found.warnings, "warning"), pictures=[picture], tables=[tables.defences(found)]
     )
 
 

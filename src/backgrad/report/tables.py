@@ -47,7 +47,8 @@ def _more(shown: int, total: int, what: str, order: str = "") -> str:
     if shown >= total:
         return ""
     which = f"{order} " if order else "first "
-    return f"The {which}{shown} of {total:,} {what}; {total - shown:,} more are in audit.json."
+    left = total - shown
+    return f"The {which}{shown} of {total:,} {what}; {left:,} more {'is' if left == 1 else 'are'} in audit.json."
 
 
 def curve(found: Curve, caption: str) -> Table:
@@ -177,7 +178,7 @@ def certificates(found: Certificates) -> Table:
     size = len(found.budgets)
     step = -(-size // MOST_ROWS)
     rows = [[text.count(found.budgets[i]), text.percent(found.certified_error[i])] for i in range(0, size, step)]
-    more = "" if step == 1 else f"Every {step}th of {size:,} budgets; all are in audit.json."
+    more = "" if step == 1 else f"One in {step} of {size:,} budgets; all are in audit.json."
     return Table("Certified error of the defended model", ["Poisoned rows", "No attack does worse than"], rows, more)
 
 
