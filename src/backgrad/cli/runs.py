@@ -171,7 +171,8 @@ def report_failures(failures: tuple["Finished", ...], command: str) -> int:
     causes = list(dict.fromkeys(str(failure.error) for failure in failures))
     listed = " ".join(f"({number}) {cause}" for number, cause in enumerate(causes[:5], 1))
     more = f" and {len(causes) - 5} more" if len(causes) > 5 else ""
-    _say(f"{things(len(failures), 'run')} failed: {listed}{more}. All others are kept; to try again: {command}")
+    said = f"{listed}{more}".removesuffix(".")
+    _say(f"{things(len(failures), 'run')} failed: {said}. All others are kept; to try again: {command}")
     details = [failure for failure in failures if failure.details is not None]
     if not details:
         return 2
