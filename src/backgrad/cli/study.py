@@ -1,10 +1,12 @@
 """`backgrad study`: run a study that a file describes, and continue it where it was stopped."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..spelling import things
 from .runs import Scheduler, Workers, command_again, do_runs, report_failures
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def _table(plan: "Study", found: list["Combination"], between: str) -> "Table":
 
     names = list(dict.fromkeys(name for one in found for name in one.varying if name not in _UNSHOWN))
     splits = max(len(one.runs) for one in found)
-    title = f"{plan.name}: test error, mean of {splits} split{'s' * (splits > 1)} ± 95 % interval"
+    title = f"{plan.name}: test error, mean of {things(splits, 'split')}{' ± 95 % interval' * (splits >= 3)}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names or ["study"]:
         table.add_column(name.rpartition(".")[2] if name != "data.name" else "dataset", overflow="fold")
@@ -108,6 +110,8 @@ def _show(estimate: "Estimate | None", shares: bool) -> str:
     """Write an error with its interval: a share of rows, or a mean squared error."""
     if estimate is None:
         return "–"
+    if not math.isfinite(estimate.mean):
+        return "diverged"
     write = (lambda value: f"{value:.1%}") if shares else (lambda value: f"{value:.4f}")
     half = estimate.half_width
     return write(estimate.mean) if half is None else f"{write(estimate.mean)} ± {write(half)}"

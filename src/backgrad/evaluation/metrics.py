@@ -14,14 +14,16 @@ def student_interval(values, *, confidence: float = 0.95) -> tuple[float, float]
         confidence: of the interval.
 
     Returns:
-        Its ends, or None for fewer than 3 splits, from which no honest interval follows.
+        Its ends, or None for fewer than 3 splits, from which no honest interval follows. They are NaN where a number
+        is not finite.
     """
     values = np.asarray(values, dtype=float)
     if values.size < 3:
         return None
     from scipy import stats  # takes long to import, and is wanted last
 
-    half = stats.t.ppf(0.5 + confidence / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
+    with np.errstate(invalid="ignore"):
+        half = stats.t.ppf(0.5 + confidence / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
     return float(values.mean() - half), float(values.mean() + half)
 
 
