@@ -3,7 +3,9 @@
 import gc
 import itertools
 import os
+import re
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -22,7 +24,15 @@ os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "0")
 
 import jaxtyping
 
-jaxtyping.install_import_hook("backgrad", "beartype.beartype")
+# Shapes are checked where they are stated, by jaxtyping or by types made of it. To check the calls of all other modules
+# would take a fifth of their tests' time.
+_PACKAGE = Path(find_spec("backgrad").origin).parent
+_WITH_SHAPES = [
+    ".".join(("backgrad", *path.relative_to(_PACKAGE).with_suffix("").parts))
+    for path in sorted(_PACKAGE.rglob("*.py"))
+    if re.search(r"jaxtyping|\b(Samples|Points|Params)\b", path.read_text(encoding="utf-8"))
+]
+jaxtyping.install_import_hook(_WITH_SHAPES, "beartype.beartype")
 
 # Linux allows a process 65,530 mapped regions, and every compiled program takes a few: past the limit the compiler
 # crashes instead of raising. A test needs a few hundred at most, and forgetting takes seconds.
