@@ -214,6 +214,7 @@ def main() -> None:
         "--again",
         nargs="+",
         choices=DEFENCES,
+        metavar="NAME",
         default=[],
         help="measure these where no attacker who knows them was tried",
     )
